@@ -1,0 +1,49 @@
+"""What can go wrong, as one short tree; every error says what happened and, apart, how to fix it.
+
+PromptsegError
+├── ConfigError (ValueError)          an option, a setting or a model's name
+├── PromptError (ValueError)          a point, a box, a hint or their mix
+├── ImageError (OSError, ValueError)  an image that is missing, unreadable or refused
+├── MaskError (ValueError)            run lengths that are damaged, masks that do not fit each other
+├── WeightsError (ValueError)         a weights file that is damaged or of another kind
+├── OutputError (OSError)             an output that cannot be written
+└── MissingExtraError (ImportError)   a feature whose optional packages are not installed
+"""
+
+from __future__ import annotations
+
+
+class PromptsegError(Exception):
+    """The root of everything this package raises on purpose; `hint` says how to fix it."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(PromptsegError, ValueError):
+    """An option, a setting or a model's name that does not exist or makes no sense."""
+
+
+class PromptError(PromptsegError, ValueError):
+    """A prompt that is malformed, or that does not fit its image."""
+
+
+class ImageError(PromptsegError, OSError, ValueError):
+    """An image that is missing, unreadable or refused by a stated rule."""
+
+
+class MaskError(PromptsegError, ValueError):
+    """Run lengths that are damaged, or masks that do not fit each other."""
+
+
+class WeightsError(PromptsegError, ValueError):
+    """A weights file that is damaged, or not of the kind it should be."""
+
+
+class OutputError(PromptsegError, OSError):
+    """An output that cannot be written."""
+
+
+class MissingExtraError(PromptsegError, ImportError):
+    """A feature whose optional packages are not installed; the hint names the extra."""

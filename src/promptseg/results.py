@@ -1,0 +1,232 @@
+"""What comes back: the masks of one image, with their scores, in columns of equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from promptseg.drawing import overlay
+from promptseg.errors import MaskError
+from promptseg.geometry import Size
+from promptseg.masks import CocoRle, RunLength, overlaps, union
+from promptseg.polygons import Polygon
+from promptseg.shapes import (
+    BoxArray,
+    FlagArray,
+    ImageArray,
+    IndexArray,
+    LogitStack,
+    MaskStack,
+    OverlapArray,
+    ScoreArray,
+)
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+COLUMNS = {
+    "scores": np.float32,
+    "objects": np.int64,
+    "candidates": np.int64,
+    "presence": np.float32,
+    "confident": np.bool_,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Masks:
+    """Masks of one image; row i of every column is about mask i.
+
+    `scores` are predicted IoU and `presence` the probability of there being an object, both 0..1.
+    `objects` says which prompt of the request a mask answers, `candidates` which of its candidates
+    it is. `confident` is false where none reached the threshold and this is the best there was.
+    `logits`, where asked for, are at the model's own resolution.
+
+    Raises:
+        MaskError: a column has another length, or a mask another size.
+    """
+
+    size: Size
+    runs: tuple[RunLength, ...]
+    scores: ScoreArray
+    objects: IndexArray
+    candidates: IndexArray
+    presence: ScoreArray
+    confident: FlagArray
+    logits: LogitStack | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", Size(*self.size))
+        object.__setattr__(self, "runs", tuple(self.runs))
+        for mask in self.runs:
+            if mask.size != self.size:
+                raise MaskError(f"every mask must be {self.size}, got one of {mask.size}")
+        for name, dtype in COLUMNS.items():
+            column: np.ndarray = np.array(getattr(self, name), dtype=dtype)
+            if column.shape != (len(self.runs),):
+                raise MaskError(f"{len(self.runs)} masks, but `{name}` has shape {column.shape}")
+            column.flags.writeable = False
+            object.__setattr__(self, name, column)
+        if self.logits is not None:
+            logits = np.asarray(self.logits, dtype=np.float32)
+            if logits.ndim != 3 or len(logits) != len(self.runs):
+                raise MaskError(f"{len(self.runs)} masks, but `logits` has shape {logits.shape}")
+            object.__setattr__(self, "logits", logits)
+
+    @classmethod
+    def of(cls, runs: Sequence[RunLength], *, size: Size, scores: ArrayLike | None = None) -> Masks:
+        """Make one sure mask per object from runs alone; without scores all are 1."""
+        count = len(runs)
+        return cls(
+            size=size,
+            runs=tuple(runs),
+            scores=np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+            objects=np.arange(count),
+            candidates=np.zeros(count, np.int64),
+            presence=np.ones(count, np.float32),
+            confident=np.ones(count, np.bool_),
+        )
+
+    @classmethod
+    def empty(cls, size: Size) -> Masks:
+        """Return no masks of an image of `size`."""
+        return cls.of([], size=size)
+
+    @classmethod
+    def from_rle(
+        cls, codes: Sequence[Mapping[str, object]], *, scores: ArrayLike | None = None
+    ) -> Masks:
+        """Read masks as COCO writes them; they must be of one size and at least one."""
+        if not codes:
+            raise MaskError(
+                "no masks, so their size is not known", hint="Use `Masks.empty(size)` for none"
+            )
+        runs = [RunLength.from_coco(code) for code in codes]
+        return cls.of(runs, size=runs[0].size, scores=scores)
+
+    @classmethod
+    def from_numpy(cls, stack: MaskStack, *, scores: ArrayLike | None = None) -> Masks:
+        """Code a stack of dense masks, N H W bool."""
+        stack = np.asarray(stack)
+        if stack.ndim != 3 or stack.dtype != np.bool_:
+            raise MaskError(
+                f"a stack of masks is N H W bool, got {stack.dtype} of {stack.shape}",
+                hint="For one mask pass `mask[None]`; for 0 and 1 pass `stack.astype(bool)`",
+            )
+        runs = [RunLength.from_mask(mask) for mask in stack]
+        return cls.of(runs, size=Size(*stack.shape[1:]), scores=scores)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Masks]) -> Masks:
+        """Put masks of one image one after another; logits stay where every part has them."""
+        if not parts:
+            raise MaskError(
+                "no masks, so their size is not known", hint="Use `Masks.empty(size)` for none"
+            )
+        for part in parts:
+            if part.size != parts[0].size:
+                raise MaskError(
+                    f"masks of one image have one size, got {parts[0].size}, {part.size}"
+                )
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS
+        }
+        logits = [part.logits for part in parts if len(part)]
+        known = [each for each in logits if each is not None]
+        alike = bool(known) and len(known) == len(logits) and len({a.shape[1:] for a in known}) == 1
+        return cls(
+            size=parts[0].size,
+            runs=tuple(mask for part in parts for mask in part.runs),
+            logits=np.concatenate(known) if alike else None,
+            **columns,
+        )
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[Masks]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: SupportsIndex | slice | ArrayLike) -> Masks:
+        """Return the chosen masks, in the order chosen; one number gives `Masks` of length one."""
+        rows = self._rows(index)
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
+        runs = tuple(self.runs[row] for row in rows.tolist())
+        logits = None if self.logits is None else self.logits[rows]
+        return replace(self, runs=runs, logits=logits, **columns)
+
+    @property
+    def boxes(self) -> BoxArray:
+        """The box of each mask, half-open (x0, y0, x1, y1) in pixels; zeros when empty."""
+        return np.array([mask.box for mask in self.runs], dtype=np.float64).reshape(-1, 4)
+
+    @property
+    def areas(self) -> IndexArray:
+        """How many pixels each mask has."""
+        return np.array([mask.area for mask in self.runs], dtype=np.int64)
+
+    def best(self) -> Masks:
+        """Return the mask with the highest score, the first of equals; nothing from nothing."""
+        return self[[int(self.scores.argmax())]] if len(self) else self
+
+    def best_per_object(self) -> Masks:
+        """Return the mask with the highest score of each object, in the order of the objects."""
+        ranked = np.lexsort((-self.scores, self.objects))
+        objects = self.objects[ranked]
+        return self[ranked[np.diff(objects, prepend=-1) != 0]] if len(self) else self
+
+    def to_numpy(self) -> MaskStack:
+        """Return dense masks, N H W bool."""
+        stack = np.zeros((len(self), *self.size), dtype=np.bool_)
+        for row, mask in enumerate(self.runs):
+            crop, left, top = mask.to_crop()
+            stack[row, top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        return stack
+
+    def to_rle(self) -> list[CocoRle]:
+        """Write the masks as COCO does."""
+        return [mask.to_coco() for mask in self.runs]
+
+    def union(self) -> RunLength:
+        """Merge all masks into one; no masks give an empty one."""
+        nothing = RunLength(self.size, np.array([self.size.height * self.size.width]))
+        return union([nothing, *self.runs])
+
+    def polygons(self) -> list[list[Polygon]]:
+        """Trace each mask along the edges of its pixels."""
+        return [mask.polygons() for mask in self.runs]
+
+    def overlaps(self, other: Masks | None = None) -> OverlapArray:
+        """Return the intersection over union of each mask with each of `other`, or of its own."""
+        return overlaps(self.runs, self.runs if other is None else other.runs)
+
+    def plot(
+        self, image: ImageArray | PIL.Image.Image, *, opacity: float = 0.45
+    ) -> PIL.Image.Image:
+        """Draw the masks over their image."""
+        return overlay(image, self.runs, opacity=opacity)
+
+    def _rows(self, index: SupportsIndex | slice | ArrayLike) -> IndexArray:
+        if isinstance(index, tuple):
+            raise IndexError("masks have one axis; index `to_numpy()` for pixels")
+        rows = np.arange(len(self))
+        chosen = index if isinstance(index, slice) else np.asarray(index)
+        if isinstance(chosen, np.ndarray) and not chosen.size and chosen.dtype != np.bool_:
+            chosen = chosen.astype(np.int64)
+        return np.atleast_1d(rows[chosen])
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return f"Masks(none, {self.size})"
+        unsure = int((~self.confident).sum())
+        scores = ", ".join(f"{score:.2f}" for score in self.scores[:4])
+        more = ", ..." if len(self) > 4 else ""
+        notes = f", {unsure} not confident" if unsure else ""
+        return (
+            f"Masks({len(self)} of {len(np.unique(self.objects))} objects, {self.size}, "
+            f"scores [{scores}{more}]{notes})"
+        )
