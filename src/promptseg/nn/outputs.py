@@ -1,0 +1,51 @@
+"""Named tuples of tensors that cross the border of a network."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class ImageFeatures(NamedTuple):
+    """What a network keeps of `b` encoded images: batch-first grids that only it understands."""
+
+    grids: tuple[Float[Tensor, "b _ _ _"], ...]
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the grids take."""
+        return sum(grid.numel() * grid.element_size() for grid in self.grids)
+
+    def image(self, index: int) -> ImageFeatures:
+        """Return the features of one image of the batch, as a batch of one that owns its memory."""
+        return ImageFeatures(tuple(grid[index : index + 1].clone() for grid in self.grids))
+
+
+class PromptTensors(NamedTuple):
+    """The prompts of `n` objects of one image, in pixels of the network's square.
+
+    Labels are 1 include, 0 exclude and -1 for padding, which must not change any answer. Rows of
+    `boxes` and `hints` count only where `boxed` and `hinted` say so. Hints are logits at the
+    network's `mask_side`.
+    """
+
+    points: Float[Tensor, "n p 2"]
+    labels: Int[Tensor, "n p"]
+    boxes: Float[Tensor, "n 4"]
+    boxed: Bool[Tensor, " n"]
+    hints: Float[Tensor, "n h w"]
+    hinted: Bool[Tensor, " n"]
+
+
+class MaskLogits(NamedTuple):
+    """Every candidate a network sees for `n` prompts; the caller chooses.
+
+    `logits` are positive inside the mask, `scores` the predicted IoU in 0..1, `presence` the logit
+    of there being an object at all.
+    """
+
+    logits: Float[Tensor, "n m h w"]
+    scores: Float[Tensor, "n m"]
+    presence: Float[Tensor, " n"]

@@ -1,0 +1,1 @@
+"""The built-in network, whose weights lie in the package."""

@@ -1,0 +1,44 @@
+"""The built-in network: encode an image once, answer prompts cheaply."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from promptseg.nn.outputs import ImageFeatures, MaskLogits, PromptTensors
+from promptseg.nn.protocol import NetworkSpec
+from promptseg.nn.tiny.config import TinyConfig
+from promptseg.nn.tiny.decoder import TinyDecoder
+from promptseg.nn.tiny.encoder import TinyEncoder, TinyFeatures
+
+# ImageNet's channel statistics, as every network of this field uses them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class TinyNetwork(nn.Module):
+    """The small promptable network that ships with the package (`Promptable`)."""
+
+    def __init__(self, config: TinyConfig, *, digest: str = "") -> None:
+        super().__init__()
+        self.config = config
+        self.spec = NetworkSpec(
+            image_side=config.image_side,
+            mask_side=config.image_side // 2,
+            mean=MEAN,
+            std=STD,
+            digest=digest,
+        )
+        self.encoder = TinyEncoder(config)
+        self.decoder = TinyDecoder(config)
+
+    def encode(self, pixels: Float[Tensor, "b 3 H W"]) -> ImageFeatures:
+        """Look at normalised images once."""
+        return ImageFeatures(tuple(self.encoder(pixels)))
+
+    def decode(self, features: ImageFeatures, prompts: PromptTensors) -> MaskLogits:
+        """Answer `n` prompts on the features of one image, or of `n`, one for each prompt."""
+        count = len(prompts.points)
+        grids = (grid.expand(count, -1, -1, -1) for grid in features.grids)
+        answer: MaskLogits = self.decoder(TinyFeatures(*grids), prompts)
+        return answer

@@ -1,0 +1,181 @@
+"""Prompts drawn as maps at stride 4, with what classical methods know about them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from promptseg.nn.outputs import PromptTensors
+from promptseg.nn.tiny.encoder import TinyFeatures
+from promptseg.nn.tiny.geodesic import FAR, geodesic_distance
+
+STRIDE = 4
+HINT_LIMIT = 8.0
+
+
+def map_count(heads: int) -> int:
+    """How many maps `draw` gives: of points 5, box 2, hint 3, distance 8, likeness 3 a head."""
+    return 18 + 3 * heads
+
+
+def draw(
+    features: TinyFeatures, prompts: PromptTensors, *, heads: int, sweeps: int
+) -> Float[Tensor, "n maps h w"]:
+    """Draw the prompts of `n` objects, given the features of each object's own image."""
+    size = (features.costs.shape[2], features.costs.shape[3])
+    points = (prompts.points.float() + 0.5) / STRIDE - 0.5
+    included = prompts.labels == 1
+    excluded = prompts.labels == 0
+    box = (prompts.boxes.float() / STRIDE).masked_fill(~prompts.boxed[:, None], 0.0)
+    inside = box_map(box, size)
+
+    near = _squared_distance(points, included, size)
+    off = _squared_distance(points, excluded, size)
+    clicked = included.any(dim=1)
+    clicks = torch.stack(
+        [
+            torch.exp(-near / 2),
+            torch.exp(-near / 128),
+            torch.exp(-off / 2),
+            torch.exp(-off / 128),
+            clicked[:, None, None].expand(-1, *size).float(),
+        ],
+        dim=1,
+    )
+    boxes = torch.stack([inside, prompts.boxed[:, None, None].expand(-1, *size).float()], dim=1)
+
+    hint = pooled_hint(prompts, size)
+    hinted = prompts.hinted[:, None, None].expand(-1, *size).float()
+    likely = hint.sigmoid() * hinted
+    hints = torch.stack([hint / 4, likely, hinted], dim=1)
+
+    core = _box_core(box, size) & (prompts.boxed & ~clicked)[:, None, None]
+    wanted = _cells(points, included, size) | core
+    unwanted = _cells(points, excluded, size) | ((inside < 0.5) & prompts.boxed[:, None, None])
+    distances = _distance_maps(features, wanted, unwanted, sweeps)
+
+    region = torch.where(prompts.hinted[:, None, None], likely, core.float())
+    likeness = _likeness_maps(features.appearance, points, prompts.labels, region, heads)
+    return torch.cat([clicks, boxes, hints, distances, likeness], dim=1)
+
+
+def pooled_hint(prompts: PromptTensors, size: tuple[int, int]) -> Float[Tensor, "n h w"]:
+    """Hints brought to stride 4 and kept within limits; zero where there is none."""
+    hints = prompts.hints.float().clamp(-HINT_LIMIT, HINT_LIMIT)
+    if hints.shape[-2:] != size:
+        hints = functional.adaptive_avg_pool2d(hints[:, None], size)[:, 0]
+    return hints * prompts.hinted[:, None, None]
+
+
+def _squared_distance(
+    points: Float[Tensor, "n p 2"], chosen: Bool[Tensor, "n p"], size: tuple[int, int]
+) -> Float[Tensor, "n h w"]:
+    """Squared distance, in cells, to the nearest chosen point; `FAR` squared without one."""
+    rows = torch.arange(size[0], device=points.device, dtype=points.dtype)
+    columns = torch.arange(size[1], device=points.device, dtype=points.dtype)
+    down = (rows - points[..., 1:]).square()  # n p h
+    across = (columns - points[..., :1]).square()  # n p w
+    squared = down[..., :, None] + across[..., None, :]  # n p h w
+    far = torch.full_like(squared[:, :1], FAR * FAR)
+    squared = squared.masked_fill(~chosen[..., None, None], FAR * FAR)
+    return torch.cat([squared, far], dim=1).amin(dim=1)
+
+
+def _cells(
+    points: Float[Tensor, "n p 2"], chosen: Bool[Tensor, "n p"], size: tuple[int, int]
+) -> Bool[Tensor, "n h w"]:
+    """Mark the cells that hold a chosen point."""
+    height, width = size
+    x = points[..., 0].round().clamp(0, width - 1).long()
+    y = points[..., 1].round().clamp(0, height - 1).long()
+    counts = torch.zeros(len(points), height * width, device=points.device)
+    counts.scatter_add_(1, y * width + x, chosen.float())
+    return counts.view(-1, height, width) > 0
+
+
+def box_map(box: Float[Tensor, "n 4"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
+    """The share of each cell that the box covers."""
+    height, width = size
+    columns = torch.arange(width, device=box.device)
+    rows = torch.arange(height, device=box.device)
+    across = (torch.minimum(box[:, 2:3], columns + 1) - torch.maximum(box[:, :1], columns)).clamp(
+        0, 1
+    )
+    down = (torch.minimum(box[:, 3:], rows + 1) - torch.maximum(box[:, 1:2], rows)).clamp(0, 1)
+    return down[:, :, None] * across[:, None, :]
+
+
+def _box_core(box: Float[Tensor, "n 4"], size: tuple[int, int]) -> Bool[Tensor, "n h w"]:
+    """The middle of the box, a fifth of its side: the best guess of where the object is."""
+    centre = (box[:, :2] + box[:, 2:]) / 2
+    reach = (box[:, 2:] - box[:, :2]) / 10 + 0.5
+    columns = torch.arange(size[1], device=box.device) + 0.5
+    rows = torch.arange(size[0], device=box.device) + 0.5
+    across = (columns - centre[:, :1]).abs() <= reach[:, :1]
+    down = (rows - centre[:, 1:]).abs() <= reach[:, 1:]
+    return down[:, :, None] & across[:, None, :]
+
+
+def _distance_maps(
+    features: TinyFeatures,
+    wanted: Bool[Tensor, "n h w"],
+    unwanted: Bool[Tensor, "n h w"],
+    sweeps: int,
+) -> Float[Tensor, "n 8 h w"]:
+    """Under both costs: how far what is wanted is, what is unwanted, and which of them is nearer.
+
+    The last pair takes the border of the image for what is unwanted.
+    """
+    count = len(wanted)
+    costs = features.costs.detach()[:, :, None].expand(-1, -1, 2, -1, -1)  # n 2 2 h w
+    seeds = torch.stack([wanted, unwanted], dim=1)[:, None].expand(-1, 2, -1, -1, -1)
+    flat = geodesic_distance(costs.flatten(0, 2), seeds.flatten(0, 2), sweeps=sweeps)
+    near, off = flat.view(count, 2, 2, *wanted.shape[1:]).unbind(dim=2)
+    border = features.border
+    return torch.cat(
+        [
+            near / (1 + near),
+            off / (1 + off),
+            (off - near) / (off + near + 0.01),
+            (border - near) / (border + near + 0.01),
+        ],
+        dim=1,
+    )
+
+
+def _likeness_maps(
+    appearance: Float[Tensor, "n e h w"],
+    points: Float[Tensor, "n p 2"],
+    labels: Int[Tensor, "n p"],
+    region: Float[Tensor, "n h w"],
+    heads: int,
+) -> Float[Tensor, "n maps h w"]:
+    """Cosines, head by head, with the included points, the excluded ones and the region."""
+    height, width = appearance.shape[-2:]
+    scale = torch.tensor([width, height], device=points.device)
+    where = (points + 0.5) / scale * 2 - 1
+    sampled = functional.grid_sample(
+        appearance, where[:, :, None], padding_mode="border", align_corners=False
+    )[..., 0]  # n e p
+    mass = region.sum(dim=(1, 2))[:, None] + 1e-3
+    mean = torch.einsum("nehw,nhw->ne", appearance, region) / mass
+    asked = torch.cat([sampled, mean[:, :, None]], dim=2)
+    n, _, p = asked.shape
+    cosines = torch.einsum(
+        "nkdp,nkdhw->nkphw",
+        asked.view(n, heads, -1, p),
+        appearance.reshape(n, heads, -1, height, width),
+    )
+    like, region_like = cosines[:, :, :-1], cosines[:, :, -1]
+    return torch.cat([_highest(like, labels == 1), _highest(like, labels == 0), region_like], dim=1)
+
+
+def _highest(
+    cosines: Float[Tensor, "n k p h w"], chosen: Bool[Tensor, "n p"]
+) -> Float[Tensor, "n k h w"]:
+    """The highest cosine over the chosen points; minus one without any."""
+    masked = cosines.masked_fill(~chosen[:, None, :, None, None], -1.0)
+    floor = torch.full_like(masked[:, :, :1], -1.0)
+    return torch.cat([masked, floor], dim=2).amax(dim=2)
