@@ -1,0 +1,220 @@
+"""Training of the built-in network: scenes in, better weights out, until it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from promptseg.nn.outputs import ImageFeatures
+from promptseg.nn.tiny.config import TinyConfig
+from promptseg.nn.tiny.encoder import COST_FLOOR
+from promptseg.nn.tiny.model import MEAN, STD, TinyNetwork
+from promptseg.train.annotator import Annotator
+from promptseg.train.checkpoint import Average, load_state, save_state
+from promptseg.train.losses import MaskLosses, mask_losses, outline_loss
+from promptseg.train.stream import SceneBatch, StreamOptions, stream_batches
+from promptseg.weights.save import save
+
+logger = logging.getLogger(__name__)
+
+MASK_STRIDE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How the built-in network is trained.
+
+    The rate warms up over `warmup` steps, stays, and falls to nothing over the last `cooldown`
+    share of `steps`. `rounds` is the most corrections that are simulated before the ones that
+    teach.
+    """
+
+    steps: int = 20_000
+    rate: float = 2e-3
+    warmup: int = 200
+    cooldown: float = 0.2
+    weight_decay: float = 0.02
+    rounds: int = 5
+    average: float = 0.999
+    save_every: int = 100
+    absent_share: float = 0.03
+    stream: StreamOptions = field(default_factory=StreamOptions)
+
+
+class Numbers(NamedTuple):
+    """Losses of a step, and the IoU of what the network chose, at first and a round later."""
+
+    loss: float
+    mask: float
+    score: float
+    outline: float
+    first_iou: float
+    later_iou: float
+    best_iou: float
+
+
+class Report(NamedTuple):
+    """What one step says of itself."""
+
+    step: int
+    numbers: Numbers
+    seconds: float
+
+
+def train_builtin(
+    data: Path, out: Path, options: TrainOptions, *, config: TinyConfig, device: torch.device
+) -> Iterator[Report]:
+    """Train, and report each step.
+
+    `out` gets the averaged weights, `out` with `.state` after it what going on needs.
+
+    Goes on from the state when there is one. Stopping the iteration at any point loses at most
+    `save_every` steps.
+    """
+    torch.manual_seed(options.stream.seed)
+    network = TinyNetwork(config).to(device).train()
+    average = Average(network, decay=options.average)
+    optimizer = _optimizer(network, options)
+    state = out.with_name(out.name + ".state")
+    step = 0
+    if state.exists():
+        step = load_state(state, network=network, average=average, optimizer=optimizer)
+        logger.info("going on from step %d of %s", step, state)
+    batches = stream_batches(data, options.stream, start=step * options.stream.batch)
+    rng = np.random.default_rng((options.stream.seed, step))
+    log = out.with_name(out.name + ".log.jsonl")
+
+    while step < options.steps:
+        started = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, options)
+        numbers = _learn(network, optimizer, next(batches), rng, options)
+        step += 1
+        average.update(network, step)
+        report = Report(step, numbers, time.perf_counter() - started)
+        with log.open("a") as file:
+            file.write(
+                json.dumps({"step": step, **numbers._asdict(), "seconds": report.seconds}) + "\n"
+            )
+        if step % options.save_every == 0 or step == options.steps:
+            save_state(state, network=network, average=average, optimizer=optimizer, step=step)
+            save(average.network, out)
+        yield report
+
+
+def rate_at(step: int, options: TrainOptions) -> float:
+    """Return the learning rate of a step: up, level, and down along half a cosine."""
+    begin = options.steps * (1 - options.cooldown)
+    if step < options.warmup:
+        return options.rate * (step + 1) / options.warmup
+    if step < begin:
+        return options.rate
+    done = (step - begin) / max(1.0, options.steps - begin)
+    return options.rate * (0.01 + 0.99 * (1 + float(np.cos(np.pi * done))) / 2)
+
+
+def _optimizer(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    """AdamW that decays matrices and kernels, not biases and norms."""
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98))
+
+
+def _learn(
+    network: TinyNetwork,
+    optimizer: torch.optim.Optimizer,
+    batch: SceneBatch,
+    rng: np.random.Generator,
+    options: TrainOptions,
+) -> Numbers:
+    device = next(network.parameters()).device
+    batch = SceneBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+    half = torch.autocast(device.type, torch.bfloat16)
+    with half:
+        features = network.encode(normalised(batch.images))
+    things = batch.masks.shape[1]
+    features = ImageFeatures(
+        tuple(grid.repeat_interleave(things, dim=0) for grid in features.grids)
+    )
+
+    truth = functional.avg_pool2d(batch.masks.flatten(0, 1)[:, None].float(), MASK_STRIDE)[:, 0]
+    annotator = Annotator(rng, (truth >= 0.5).cpu().numpy(), scale=MASK_STRIDE)
+    truth = _some_absent(annotator, truth, batch.known, rng, options.absent_share)
+
+    rounds = int(rng.integers(1, options.rounds + 1)) if rng.random() < 0.5 else 0
+    with torch.no_grad(), half:
+        for _ in range(rounds):
+            answer = network.decode(features, annotator.prompts(device))
+            annotator.correct(best_logits(answer.logits, answer.scores))
+    taught: list[MaskLosses] = []
+    for turn in range(2):
+        with half:
+            answer = network.decode(features, annotator.prompts(device))
+        first = turn == 0 and rounds == 0
+        taught.append(mask_losses(answer, truth, others=0.05 if first else 0.3))
+        if turn == 0:
+            annotator.correct(best_logits(answer.logits.detach(), answer.scores.detach()))
+
+    chance = features.grids[5][::things, 0] - COST_FLOOR
+    outline = outline_loss(chance, batch.outlines, batch.known)
+    mask = torch.stack([losses.mask for losses in taught]).mean()
+    score = torch.stack([losses.score for losses in taught]).mean()
+    presence = torch.stack([losses.presence for losses in taught]).mean()
+    loss = mask + 2 * score + 0.5 * outline + 0.05 * presence
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    ious = (taught[0].chosen_iou, taught[1].chosen_iou, taught[1].best_iou)
+    return Numbers(*(float(number.detach()) for number in (loss, mask, score, outline, *ious)))
+
+
+def normalised(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+    """Bring bytes to the network's scale."""
+    mean = torch.tensor(MEAN, device=images.device)[:, None, None]
+    std = torch.tensor(STD, device=images.device)[:, None, None]
+    pixels = (images.float() / 255 - mean) / std
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def best_logits(
+    logits: Float[Tensor, "n m h w"], scores: Float[Tensor, "n m"]
+) -> Float[Tensor, "n h w"]:
+    """Return each prompt's candidate of the highest score."""
+    return logits[torch.arange(len(logits), device=logits.device), scores.argmax(dim=1)]
+
+
+def _some_absent(
+    annotator: Annotator,
+    truth: Float[Tensor, "n h w"],
+    known: Tensor,
+    rng: np.random.Generator,
+    share: float,
+) -> Float[Tensor, "n h w"]:
+    """Ask for a few boxes where there is nothing."""
+    things = len(truth) // len(known)
+    free = ~known.cpu().numpy()
+    truth = truth.clone()
+    for i in np.flatnonzero(rng.random(len(truth)) < share):
+        ground = free[i // things]
+        tall, wide = (int(n) for n in rng.integers(2, 12, 2))
+        top, left = (int(rng.integers(n - 12)) for n in ground.shape)
+        if ground[top : top + tall, left : left + wide].all():
+            box = 4 * np.array([left, top, left + wide, top + tall], np.float32)
+            annotator.ask_nothing(int(i), box)
+            truth[i] = 0
+    return truth

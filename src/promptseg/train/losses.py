@@ -1,0 +1,85 @@
+"""What training minimises: good masks, honest scores, true outlines."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from promptseg.nn.outputs import MaskLogits
+
+
+class MaskLosses(NamedTuple):
+    """Losses of a batch of prompts, and the IoU of the masks that the network would choose."""
+
+    mask: Float[Tensor, ""]
+    score: Float[Tensor, ""]
+    presence: Float[Tensor, ""]
+    chosen_iou: Float[Tensor, ""]
+    best_iou: Float[Tensor, ""]
+
+
+def mask_losses(answer: MaskLogits, truth: Float[Tensor, "n h w"], *, others: float) -> MaskLosses:
+    """Reward the best candidate of each prompt, and the rest by `others` of it.
+
+    The mask term is the normalised focal loss of RITM (Sofiiuk et al. 2021, section 3.3) plus a
+    soft Dice loss; scores are regressed on the IoU that each candidate has. A prompt with an empty
+    truth, where there is no object, teaches presence only.
+    """
+    logits = answer.logits.float()
+    target = truth[:, None].expand_as(logits)
+    each = normalised_focal(logits, target) + soft_dice(logits, target)  # n m
+    each = (each.amin(dim=1) + others * each.mean(dim=1)) / (1 + others)
+
+    iou = hard_iou(logits.detach() > 0, target > 0.5)
+    present = (truth.amax(dim=(1, 2)) > 0).float()
+    count = present.sum().clamp_min(1)
+    score = (answer.scores.float() - iou).square().mean(dim=1)
+    presence = functional.binary_cross_entropy_with_logits(answer.presence.float(), present)
+    chosen = iou.gather(1, answer.scores.argmax(dim=1, keepdim=True))[:, 0]
+    return MaskLosses(
+        (each * present).sum() / count,
+        (score * present).sum() / count,
+        presence,
+        (chosen * present).sum() / count,
+        (iou.amax(dim=1) * present).sum() / count,
+    )
+
+
+def normalised_focal(
+    logits: Float[Tensor, "n m h w"], target: Float[Tensor, "n m h w"], *, gamma: float = 2.0
+) -> Float[Tensor, "n m"]:
+    """Focal loss whose pixel weights sum to one, so that small things count like large ones."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    miss = (logits.sigmoid() - target).abs().detach().pow(gamma)
+    return (entropy * miss).sum(dim=(2, 3)) / (miss.sum(dim=(2, 3)) + 1.0)
+
+
+def soft_dice(
+    logits: Float[Tensor, "n m h w"], target: Float[Tensor, "n m h w"]
+) -> Float[Tensor, "n m"]:
+    """One minus the Dice overlap of soft masks."""
+    chance = logits.sigmoid()
+    shared = (chance * target).sum(dim=(2, 3))
+    return 1 - (2 * shared + 1) / (chance.sum(dim=(2, 3)) + target.sum(dim=(2, 3)) + 1)
+
+
+def hard_iou(
+    masks: Bool[Tensor, "n m h w"], target: Bool[Tensor, "n m h w"]
+) -> Float[Tensor, "n m"]:
+    """IoU of thresholded masks; one for two empty ones."""
+    shared = (masks & target).sum(dim=(2, 3)).float()
+    union = (masks | target).sum(dim=(2, 3)).float()
+    return torch.where(union > 0, shared / union.clamp_min(1), 1.0)
+
+
+def outline_loss(
+    chance: Float[Tensor, "b h w"], edges: Bool[Tensor, "b h w"], known: Bool[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the learned outline; edges weigh more, the unknown background little."""
+    weight = torch.where(edges, 2.0, 1.0) * torch.where(known, 1.0, 0.1)
+    entropy = functional.binary_cross_entropy(chance.clamp(0, 1), edges.float(), reduction="none")
+    return (entropy * weight).sum() / weight.sum()

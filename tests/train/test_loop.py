@@ -1,0 +1,93 @@
+"""The training loop for real, on a network and data of a toy's size."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from promptseg.errors import WeightsError
+from promptseg.nn.tiny.config import TinyConfig
+from promptseg.nn.tiny.model import TinyNetwork
+from promptseg.train.loop import TrainOptions, rate_at, train_builtin
+from promptseg.train.stream import StreamOptions
+from promptseg.weights.load import load
+
+CONFIG = replace(
+    TinyConfig(),
+    image_side=64,
+    widths=(8, 8, 8, 8, 8),
+    depths=(1, 1, 1, 1),
+    decoder_widths=(8, 8, 8, 8),
+    embedding=4,
+    heads=2,
+)
+OPTIONS = TrainOptions(
+    steps=6,
+    save_every=2,
+    warmup=1,
+    rounds=1,
+    stream=StreamOptions(side=64, batch=2, things=2, workers=0, buffer=4),
+)
+CPU = torch.device("cpu")
+
+
+def test_training_stops_and_goes_on(training_folder: Path, tmp_path: Path) -> None:
+    """What is stopped after three steps goes on from the last state saved, to the end."""
+    out = tmp_path / "weights.safetensors"
+    run = train_builtin(training_folder, out, OPTIONS, config=CONFIG, device=CPU)
+    before = [report.step for report in itertools.islice(run, 3)]
+    run.close()
+
+    after = [
+        r.step for r in train_builtin(training_folder, out, OPTIONS, config=CONFIG, device=CPU)
+    ]
+
+    assert before == [1, 2, 3]
+    assert after == [3, 4, 5, 6]
+    log = (tmp_path / "weights.safetensors.log.jsonl").read_text().splitlines()
+    lines = [json.loads(line) for line in log]
+    assert [line["step"] for line in lines] == [1, 2, 3, 3, 4, 5, 6]
+    assert load(out).spec.image_side == 64
+
+
+def test_a_seed_gives_the_same_training(training_folder: Path, tmp_path: Path) -> None:
+    """Two runs of one seed report the same losses."""
+    losses = []
+    for name in ("a", "b"):
+        run = train_builtin(training_folder, tmp_path / name, OPTIONS, config=CONFIG, device=CPU)
+        losses.append([report.numbers.loss for report in itertools.islice(run, 2)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_weights_change_where_they_are_used(training_folder: Path, tmp_path: Path) -> None:
+    """A step moves every weight of the network: no part of it is out of the loss."""
+    out = tmp_path / "weights"
+    options = replace(OPTIONS, steps=2, average=0.0)
+    torch.manual_seed(options.stream.seed)
+    start = TinyNetwork(CONFIG).state_dict()
+    list(train_builtin(training_folder, out, options, config=CONFIG, device=CPU))
+    end = torch.load(f"{out}.state", weights_only=True)["network"]
+
+    still = [name for name in start if torch.equal(start[name], end[name])]
+    assert still == []
+
+
+def test_a_state_of_something_else_is_refused(training_folder: Path, tmp_path: Path) -> None:
+    """A file that is no training state gives a sentence and is left as it is."""
+    (tmp_path / "w.state").write_bytes(b"not a state")
+    with pytest.raises(WeightsError, match="cannot go on from"):
+        next(train_builtin(training_folder, tmp_path / "w", OPTIONS, config=CONFIG, device=CPU))
+    assert (tmp_path / "w.state").read_bytes() == b"not a state"
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    """The schedule is level between its warm-up and its last fifth."""
+    options = TrainOptions(steps=1000, rate=1.0, warmup=10, cooldown=0.2)
+    assert rate_at(0, options) == pytest.approx(0.1)
+    assert rate_at(500, options) == 1.0
+    assert rate_at(999, options) < 0.02
