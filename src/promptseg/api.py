@@ -1,0 +1,96 @@
+"""The library's front: load a model, ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from promptseg.engine.cache import FeatureCache
+from promptseg.engine.runtime import Runtime
+from promptseg.engine.segmenter import Segmenter
+from promptseg.engine.session import Session
+from promptseg.errors import ConfigError
+from promptseg.io import images
+from promptseg.nn.protocol import Promptable
+from promptseg.options import SegmentOptions
+from promptseg.requests import OnePrompt, SegmentRequest
+from promptseg.results import Masks
+from promptseg.settings import CACHE_BYTES
+from promptseg.shapes import ImageArray
+from promptseg.weights import catalog
+from promptseg.weights.load import load as load_network
+
+AnyImage: TypeAlias = "str | Path | Image.Image | np.ndarray"
+
+DEFAULT_OPTIONS = SegmentOptions()
+
+
+def load(
+    name: str | Path | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    cache_bytes: int = CACHE_BYTES,
+) -> Model:
+    """Load a model by name or from a weights file; without a name the built-in one, offline.
+
+    `cache_bytes` bounds the features of images that are kept between calls; 0 keeps none.
+
+    Raises:
+        ConfigError: an unknown model, device or dtype, or a device that is not there.
+        WeightsError: the weights file is damaged, or of another kind.
+    """
+    runtime = Runtime.choose(device, dtype)
+    if cache_bytes < 0:
+        raise ConfigError(f"`cache_bytes` is at least 0, got {cache_bytes}")
+    source = catalog.find(name)
+    network = runtime.place(load_network(name))
+    return Model(source.name, network, runtime, cache=FeatureCache(cache_bytes))
+
+
+class Model:
+    """A network ready to answer, with the features of recent images; threads may share it.
+
+    An image is a path, a Pillow image or an array, read as `promptseg.io.images` says.
+    """
+
+    def __init__(
+        self, name: str, network: Promptable, runtime: Runtime, *, cache: FeatureCache
+    ) -> None:
+        self.name = name
+        self.runtime = runtime
+        self._segmenter = Segmenter(network, runtime, cache)
+
+    def segment(
+        self,
+        image: AnyImage,
+        prompts: OnePrompt | Sequence[OnePrompt],
+        *,
+        options: SegmentOptions = DEFAULT_OPTIONS,
+    ) -> Masks:
+        """Find the pixels of one object, or of several: one prompt each.
+
+        Raises:
+            ImageError: the image is missing, damaged or refused.
+            PromptError: a prompt does not fit the image or this model.
+        """
+        return self.run([SegmentRequest.of(_pixels(image), prompts, options)])[0]
+
+    def run(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
+        """Answer many requests, in order; each image is encoded once."""
+        return self._segmenter.segment(requests)
+
+    def session(self, image: AnyImage, *, options: SegmentOptions = DEFAULT_OPTIONS) -> Session:
+        """Refine one object step by step on an image that is encoded once."""
+        return Session(self._segmenter, _pixels(image), options=options)
+
+    def __repr__(self) -> str:
+        return f"Model({self.name}, {self.runtime})"
+
+
+def _pixels(image: AnyImage) -> ImageArray:
+    return images.read(image) if isinstance(image, (str, Path)) else images.to_rgb(image)

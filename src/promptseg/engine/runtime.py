@@ -1,0 +1,77 @@
+"""Where a network runs and in which numbers: a value, never a global switch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from promptseg.errors import ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+KINDS = ("cpu", "cuda", "mps")
+
+AnyNetwork = TypeVar("AnyNetwork")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device that is there, and the dtype of weights, pixels and features on it.
+
+    Prompts and logits stay float32 whatever the dtype.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def choose(cls, device: str = "auto", dtype: str = "auto") -> Runtime:
+        """Resolve names: the best device there is, and bfloat16 on CUDA but float32 elsewhere.
+
+        Raises:
+            ConfigError: a name that does not exist, or a device that this machine does not have.
+        """
+        place = _device(device)
+        if dtype not in ("auto", *DTYPES):
+            raise ConfigError(
+                f"unknown dtype `{dtype}`", hint=f"Choose one of auto, {', '.join(DTYPES)}"
+            )
+        if dtype == "auto":
+            dtype = "bfloat16" if place.type == "cuda" else "float32"
+        return cls(place, DTYPES[dtype])
+
+    def place(self, network: AnyNetwork) -> AnyNetwork:
+        """Put a module's weights on the device, in the dtype, ready to answer; return it."""
+        if isinstance(network, nn.Module):
+            network.to(device=self.device, dtype=self.dtype).eval()
+        return network
+
+    def __str__(self) -> str:
+        return f"{self.device} {str(self.dtype).removeprefix('torch.')}"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        kinds = [kind for kind in ("cuda", "mps") if _count(kind)]
+        return torch.device(kinds[0] if kinds else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in KINDS or (number and not number.isdecimal()) or name.endswith(":"):
+        raise ConfigError(
+            f"unknown device `{name}`", hint="Choose auto, cpu, mps, cuda, or one card as cuda:1"
+        )
+    count = _count(kind)
+    if int(number or 0) >= count:
+        found = f"{count} `{kind}` devices" if count else f"no `{kind}` device"
+        raise ConfigError(
+            f"device `{name}` is not there: this machine's torch sees {found}",
+            hint="Use `auto` to take the best device there is",
+        )
+    return torch.device(name)
+
+
+def _count(kind: str) -> int:
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(torch.backends.mps.is_available()) if kind == "mps" else 1

@@ -1,0 +1,115 @@
+"""One object, refined step by step on an image that is encoded once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+from promptseg.engine.segmenter import EncodedImage, Segmenter
+from promptseg.errors import PromptError, PromptsegError
+from promptseg.options import SegmentOptions
+from promptseg.prompts import MaskHint, Points, Prompt, as_prompt
+from promptseg.requests import OnePrompt
+from promptseg.results import Masks
+from promptseg.shapes import ImageArray, LogitArray
+
+
+class Step(NamedTuple):
+    """All that was said until then, the answer, and the best mask's logits for the next step."""
+
+    prompt: Prompt
+    masks: Masks
+    logits: LogitArray
+
+
+class Session:
+    """Collects points, a box and hints for one object; each step starts from the mask before it.
+
+    Points accumulate, a later box or hint replaces the earlier one. Use it in a `with` block, which
+    lets go of the image at its end; the answers remain.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, image: ImageArray, *, options: SegmentOptions | None = None
+    ) -> None:
+        self.options = options or SegmentOptions()
+        self._segmenter = segmenter
+        self._image: EncodedImage | None = segmenter.encode(image)
+        self._steps: tuple[Step, ...] = ()
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """All that was said about the object so far."""
+        return self._steps[-1].prompt if self._steps else None
+
+    @property
+    def masks(self) -> Masks | None:
+        """The answer to all that was said so far."""
+        return self._steps[-1].masks if self._steps else None
+
+    def add(self, prompt: OnePrompt | None = None) -> Masks:
+        """Say more about the object and return the new answer.
+
+        Raises:
+            PromptError: nothing is said, or it does not fit the image; the session is as before.
+            PromptsegError: the session is closed.
+        """
+        if self._image is None:
+            raise PromptsegError(
+                "the session is closed", hint="Call `add` inside the `with` block, or open another"
+            )
+        if prompt is None:
+            raise PromptError(
+                "nothing was added to the session",
+                hint="Add `Points`, a `Box`, a `MaskHint` or a `Prompt`",
+            )
+        new = as_prompt(prompt)
+        new.check(self._image.size)
+        self._segmenter.check([new])
+        said = _joined(self.prompt, new)
+        asked = said
+        if new.hint is None and self._steps:
+            asked = replace(said, hint=MaskHint(self._steps[-1].logits))
+        answer = self._segmenter.answer(self._image, asked, replace(self.options, logits=True))
+        assert answer.logits is not None
+        masks = answer if self.options.logits else replace(answer, logits=None)
+        self._steps = (*self._steps, Step(said, masks, answer.logits[0]))
+        return masks
+
+    def undo(self) -> Masks | None:
+        """Take the last step back and return the answer before it, None when nothing is left."""
+        self._steps = self._steps[:-1]
+        return self.masks
+
+    def close(self) -> None:
+        """Let go of the image."""
+        self._image = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _joined(before: Prompt | None, new: Prompt) -> Prompt:
+    if before is None:
+        return new
+    parts = [part for part in (before.points, new.points) if part is not None]
+    points = (
+        Points(
+            np.concatenate([part.coordinates for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+        )
+        if parts
+        else None
+    )
+    return Prompt(points=points, box=new.box or before.box, hint=new.hint or before.hint)

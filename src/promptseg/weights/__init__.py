@@ -1,0 +1,1 @@
+"""Weights files: which there are, reading them, writing them."""

@@ -1,0 +1,54 @@
+"""Work is gathered by image, in order, and cut into bounded chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from promptseg.engine.batches import Limits, chunks, plan
+from promptseg.engine.runtime import Runtime
+from promptseg.prompts import Box, Points
+from promptseg.requests import SegmentRequest
+
+ONE = Points([(1, 1)])
+TWO = Points([(1, 1), (2, 2)])
+
+
+def image(value: int) -> np.ndarray:
+    return np.full((5, 7, 3), value, dtype=np.uint8)
+
+
+def first_pixel(pixels: np.ndarray) -> str:
+    return str(pixels[0, 0, 0])
+
+
+def test_equal_images_are_one_piece_of_work():
+    """Two requests on one image share it, and images come in the order first asked about."""
+    requests = [
+        SegmentRequest.of(image(3), [TWO, ONE]),
+        SegmentRequest.of(image(2), ONE),
+        SegmentRequest.of(image(3), Box(0, 0, 3, 3)),
+    ]
+    work = plan(requests, digest=first_pixel)
+    assert [each.digest for each in work] == ["3", "2"]
+    places = [[(asked.request, asked.place) for asked in each.asked] for each in work]
+    assert places == [[(2, 0), (0, 1), (0, 0)], [(1, 0)]]
+
+
+def test_no_objects_make_no_work():
+    """A request without prompts encodes nothing, not even a digest."""
+    assert plan([SegmentRequest.of(image(3), [])], digest=lambda _: 1 / 0) == []
+
+
+def test_chunks_keep_order_and_bound():
+    """Seven items at most three at a time are 3, 3 and 1."""
+    assert list(chunks(range(7), 3)) == [range(3), range(3, 6), range(6, 7)]
+    assert list(chunks([], 3)) == []
+
+
+def test_an_accelerator_takes_more_at_a_time():
+    """Limits follow the device."""
+    small = Limits.of(Runtime(torch.device("cpu"), torch.float32))
+    large = Limits.of(Runtime(torch.device("cuda"), torch.bfloat16))
+    assert small.images < large.images
+    assert small.objects < large.objects

@@ -1,0 +1,156 @@
+"""Features are encoded once, bounded in bytes, and shared by threads."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptseg.engine.cache import FeatureCache, FeatureKey
+from promptseg.nn.outputs import ImageFeatures
+
+ENTRY = 4 * 7
+
+
+def key(name: object) -> FeatureKey:
+    return FeatureKey(str(name), "network", "cpu float32")
+
+
+def features(value: int) -> ImageFeatures:
+    return ImageFeatures((torch.full((1, 1, 1, 7), float(value)),))
+
+
+class Encoder:
+    """Encodes number `i` of the names as a grid of that name, and remembers what it was asked."""
+
+    def __init__(self, names):
+        self.names = list(names)
+        self.asked = []
+
+    def __call__(self, places):
+        self.asked += [self.names[place] for place in places]
+        return [features(self.names[place]) for place in places]
+
+
+def fetch(cache, names):
+    """Fetch, check what came, and return which names were encoded."""
+    encoder = Encoder(names)
+    found = cache.fetch([key(name) for name in names], encoder)
+    assert [each.grids[0][0, 0, 0, 0].item() for each in found] == list(names)
+    return encoder.asked
+
+
+def test_what_is_kept_is_not_encoded_again():
+    """The second call encodes only what is new, and both come in order."""
+    cache = FeatureCache(10 * ENTRY)
+    assert fetch(cache, [2, 3]) == [2, 3]
+    assert fetch(cache, [5, 3, 2, 5]) == [5]
+
+
+def test_the_least_recently_used_goes_first():
+    """With room for two, using the older one saves it from a third."""
+    cache = FeatureCache(2 * ENTRY)
+    fetch(cache, [2])
+    fetch(cache, [3])
+    fetch(cache, [2])
+    fetch(cache, [5])
+    assert fetch(cache, [2]) == []
+    assert fetch(cache, [3]) == [3]
+
+
+def test_no_bytes_keep_nothing():
+    """A cache of 0 bytes answers, and keeps nothing."""
+    cache = FeatureCache(0)
+    assert fetch(cache, [2, 2]) == [2]
+    assert fetch(cache, [2]) == [2]
+    assert len(cache) == cache.bytes == 0
+
+
+def test_what_is_too_large_displaces_nothing():
+    """Features beyond the bound are handed out and not kept."""
+    cache = FeatureCache(ENTRY)
+    fetch(cache, [2])
+    large = ImageFeatures((torch.zeros(1, 1, 1, 8),))
+    assert cache.fetch([key("large")], lambda places: [large]) == [large]
+    assert fetch(cache, [2]) == []
+
+
+@given(calls=st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=12), room=st.integers(0, 5))
+def test_bytes_stay_bounded_and_counted(calls, room):
+    """Whatever is asked, the bytes kept are those of the entries and at most the bound."""
+    cache = FeatureCache(room * ENTRY)
+    for names in calls:
+        asked = fetch(cache, names)
+        assert len(asked) == len(set(asked))
+        assert cache.bytes == len(cache) * ENTRY <= room * ENTRY
+
+
+def test_sixteen_first_requests_share_one_encoding():
+    """Threads that come while an image is being encoded wait for it."""
+    cache = FeatureCache(10 * ENTRY)
+    together = threading.Barrier(16)
+    calls = []
+
+    def encode(places):
+        calls.append(places)
+        release.wait(5)
+        return [features(3)]
+
+    def ask(_):
+        together.wait(5)
+        return cache.fetch([key(3)], encode)[0].grids[0][0, 0, 0, 0].item()
+
+    release = threading.Event()
+    with ThreadPoolExecutor(16) as pool:
+        answers = pool.map(ask, range(16))
+        threading.Timer(0.05, release.set).start()
+        assert list(answers) == [3] * 16
+    assert len(calls) == 1
+
+
+def test_an_error_reaches_only_who_made_it():
+    """A thread that waited for an encoding that failed does its own."""
+    cache = FeatureCache(10 * ENTRY)
+    started, fail = threading.Event(), threading.Event()
+
+    def broken(places):
+        started.set()
+        fail.wait(5)
+        raise RuntimeError("broken")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.fetch, [key(3)], broken)
+        assert started.wait(5)
+        second = pool.submit(fetch, cache, [3])
+        fail.set()
+        with pytest.raises(RuntimeError, match="broken"):
+            first.result(5)
+        assert second.result(5) == [3]
+    assert fetch(cache, [3]) == []
+
+
+def test_crossed_requests_do_not_wait_for_each_other():
+    """Two threads that want each other's images both end."""
+    cache = FeatureCache(10 * ENTRY)
+    both = threading.Barrier(2)
+
+    def ask(names):
+        encoder = Encoder(names)
+
+        def encode(places):
+            both.wait(5)
+            return encoder(places)
+
+        return [
+            each.grids[0][0, 0, 0, 0].item()
+            for each in cache.fetch([key(n) for n in names], encode)
+        ]
+
+    fetch(cache, [7])
+    with ThreadPoolExecutor(2) as pool:
+        left, right = pool.submit(ask, [2, 7]), pool.submit(ask, [3, 7])
+        assert [left.result(5), right.result(5)] == [[2, 7], [3, 7]]

@@ -1,0 +1,36 @@
+"""The overlay as a file."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from promptseg.export import overlay
+from promptseg.io import images
+from promptseg.prompts import Box, MaskHint, Points, Prompt
+from promptseg.results import Masks
+
+
+def test_masks_and_prompts_show_in_the_file(tmp_path):
+    """The picture has the image's size, and differs with the masks and with the prompts."""
+    image = np.full((31, 37, 3), 90, np.uint8)
+    mask = np.zeros((1, 31, 37), bool)
+    mask[0, 5:20, 7:30] = True
+    masks = Masks.from_numpy(mask)
+    prompts = [Prompt(points=Points([(17, 13), (3, 3)], [1, 0])), Prompt(box=Box(2, 3, 29, 23))]
+    plain = overlay.write(image, Masks.empty(masks.size), tmp_path / "plain.png")
+    covered = overlay.write(image, masks, tmp_path / "covered.png")
+    marked = overlay.write(image, masks, tmp_path / "marked.png", prompts=prompts)
+    pictures = [images.read(path) for path in (plain, covered, marked)]
+    assert (pictures[0] == image).all()
+    assert pictures[1].shape == image.shape
+    assert (pictures[1] != pictures[0]).any()
+    assert (pictures[2] != pictures[1]).any()
+
+
+def test_only_points_and_boxes_are_drawn():
+    """A hint has no mark of its own; points of several prompts come together."""
+    hint = Prompt(hint=MaskHint(np.eye(5, 7, dtype=bool)), points=Points([(1, 2)]))
+    marks = overlay.marks([hint, Prompt(points=Points([(3, 4)], [0]), box=Box(0, 0, 2, 3))])
+    assert marks.points.tolist() == [[1, 2], [3, 4]]
+    assert marks.labels.tolist() == [1, 0]
+    assert marks.boxes.tolist() == [[0, 0, 2, 3]]
