@@ -5,34 +5,40 @@ from __future__ import annotations
 import pytest
 import torch
 
-from promptseg.nn.outputs import MaskLogits
+from promptseg.nn.tiny.decoder import CoarseAnswer
 from promptseg.train import losses
+
+# Each pixel is the cell that it lies in.
+BLEND = torch.zeros(1, 36, 12, 12)
+BLEND[:, 16:20] = 1
 
 
 def square() -> torch.Tensor:
-    truth = torch.zeros(1, 12, 12)
-    truth[0, 2:8, 2:8] = 1
+    """A square thing at stride 2."""
+    truth = torch.zeros(1, 24, 24)
+    truth[0, 4:16, 4:16] = 1
     return truth
 
 
-def answer(*masks: torch.Tensor, scores: list[float]) -> MaskLogits:
-    logits = torch.stack([20 * mask[0] - 10 for mask in masks])[None]
-    return MaskLogits(logits, torch.tensor([scores]), torch.zeros(1))
+def answer(*masks: torch.Tensor, scores: list[float]) -> CoarseAnswer:
+    """Sure candidates at stride 4."""
+    logits = torch.stack([20 * mask[0, ::2, ::2] - 10 for mask in masks])[None]
+    return CoarseAnswer(logits, torch.tensor([scores]), torch.zeros(1))
 
 
 def test_iou_of_half_a_mask() -> None:
     """Half of a square and nothing else has an IoU of one half."""
     half = square()
-    half[0, 2:5] = 0
+    half[0, 4:10] = 0
     iou = losses.hard_iou(half[:, None] > 0, square()[:, None] > 0)
     assert iou.item() == pytest.approx(0.5)
 
 
 def test_only_the_best_candidate_is_needed() -> None:
     """One right candidate among wrong ones leaves a mask loss near zero."""
-    nothing = torch.zeros(1, 12, 12)
+    nothing = torch.zeros(1, 24, 24)
     taught = losses.mask_losses(
-        answer(nothing, square(), 1 - square(), scores=[0.0, 1.0, 0.0]), square(), others=0.0
+        answer(nothing, square(), 1 - square(), scores=[0.0, 1.0, 0.0]), BLEND, square(), others=0.0
     )
     assert taught.mask.item() < 0.02
     assert taught.score.item() < 1e-4
@@ -42,7 +48,7 @@ def test_only_the_best_candidate_is_needed() -> None:
 def test_a_wrong_choice_costs_score_and_iou() -> None:
     """A high score on a wrong mask is paid for, and the chosen IoU is that of the wrong one."""
     taught = losses.mask_losses(
-        answer(1 - square(), square(), scores=[1.0, 0.0]), square(), others=0.0
+        answer(1 - square(), square(), scores=[1.0, 0.0]), BLEND, square(), others=0.0
     )
     assert taught.score.item() == pytest.approx(1.0)
     assert taught.chosen_iou.item() == 0
@@ -51,7 +57,9 @@ def test_a_wrong_choice_costs_score_and_iou() -> None:
 
 def test_an_empty_truth_teaches_presence_only() -> None:
     """Where there is no object, masks and scores cost nothing."""
-    taught = losses.mask_losses(answer(square(), scores=[0.3]), torch.zeros(1, 12, 12), others=0.0)
+    taught = losses.mask_losses(
+        answer(square(), scores=[0.3]), BLEND, torch.zeros(1, 24, 24), others=0.0
+    )
     assert taught.mask.item() == 0
     assert taught.score.item() == 0
     assert taught.presence.item() == pytest.approx(0.6931, abs=1e-3)

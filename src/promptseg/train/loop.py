@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptseg.nn.outputs import ImageFeatures
 from promptseg.nn.tiny.config import TinyConfig
-from promptseg.nn.tiny.encoder import COST_FLOOR
+from promptseg.nn.tiny.decoder import CoarseAnswer, blended
+from promptseg.nn.tiny.encoder import COST_FLOOR, TinyFeatures
 from promptseg.nn.tiny.model import MEAN, STD, TinyNetwork
 from promptseg.train.annotator import Annotator
 from promptseg.train.checkpoint import Average, load_state, save_state
@@ -145,11 +145,9 @@ def _learn(
     batch = SceneBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
     half = torch.autocast(device.type, torch.bfloat16)
     with half:
-        features = network.encode(normalised(batch.images))
+        encoded = network.encode(normalised(batch.images))
     things = batch.masks.shape[1]
-    features = ImageFeatures(
-        tuple(grid.repeat_interleave(things, dim=0) for grid in features.grids)
-    )
+    features = TinyFeatures(*(grid.repeat_interleave(things, dim=0) for grid in encoded.grids))
 
     truth = functional.avg_pool2d(batch.masks.flatten(0, 1)[:, None].float(), MASK_STRIDE)[:, 0]
     annotator = Annotator(rng, (truth >= 0.5).cpu().numpy(), scale=MASK_STRIDE)
@@ -158,18 +156,18 @@ def _learn(
     rounds = int(rng.integers(1, options.rounds + 1)) if rng.random() < 0.5 else 0
     with torch.no_grad(), half:
         for _ in range(rounds):
-            answer = network.decode(features, annotator.prompts(device))
-            annotator.correct(best_logits(answer.logits, answer.scores))
+            answer = network.decoder.coarse(features, annotator.prompts(device))
+            annotator.correct(chosen_logits(answer, features.blend))
     taught: list[MaskLosses] = []
     for turn in range(2):
         with half:
-            answer = network.decode(features, annotator.prompts(device))
+            answer = network.decoder.coarse(features, annotator.prompts(device))
         first = turn == 0 and rounds == 0
-        taught.append(mask_losses(answer, truth, others=0.05 if first else 0.3))
+        taught.append(mask_losses(answer, features.blend, truth, others=0.05 if first else 0.3))
         if turn == 0:
-            annotator.correct(best_logits(answer.logits.detach(), answer.scores.detach()))
+            annotator.correct(chosen_logits(answer, features.blend))
 
-    chance = features.grids[5][::things, 0] - COST_FLOOR
+    chance = features.costs[::things, 0] - COST_FLOOR
     outline = outline_loss(chance, batch.outlines, batch.known)
     mask = torch.stack([losses.mask for losses in taught]).mean()
     score = torch.stack([losses.score for losses in taught]).mean()
@@ -191,11 +189,14 @@ def normalised(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-def best_logits(
-    logits: Float[Tensor, "n m h w"], scores: Float[Tensor, "n m"]
-) -> Float[Tensor, "n h w"]:
-    """Return each prompt's candidate of the highest score."""
-    return logits[torch.arange(len(logits), device=logits.device), scores.argmax(dim=1)]
+@torch.no_grad()
+def chosen_logits(
+    answer: CoarseAnswer, blend: Float[Tensor, "n 36 h w"]
+) -> Float[Tensor, "n 2*h 2*w"]:
+    """Return each prompt's candidate of the highest score, as the engine would."""
+    rows = torch.arange(len(blend), device=blend.device)
+    chosen = answer.logits[rows, answer.scores.argmax(dim=1)]
+    return blended(chosen[:, None], blend)[:, 0]
 
 
 def _some_absent(

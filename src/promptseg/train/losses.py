@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from promptseg.nn.outputs import MaskLogits
+from promptseg.nn.tiny.decoder import CoarseAnswer, blended
 
 
 class MaskLosses(NamedTuple):
@@ -22,26 +22,37 @@ class MaskLosses(NamedTuple):
     best_iou: Float[Tensor, ""]
 
 
-def mask_losses(answer: MaskLogits, truth: Float[Tensor, "n h w"], *, others: float) -> MaskLosses:
+def mask_losses(
+    answer: CoarseAnswer,
+    blend: Float[Tensor, "n 36 h w"],
+    truth: Float[Tensor, "n 2*h 2*w"],
+    *,
+    others: float,
+) -> MaskLosses:
     """Reward the best candidate of each prompt, and the rest by `others` of it.
 
-    The mask term is the normalised focal loss of RITM (Sofiiuk et al. 2021, section 3.3) plus a
-    soft Dice loss; scores are regressed on the IoU that each candidate has. A prompt with an empty
-    truth, where there is no object, teaches presence only.
+    Candidates are compared at stride 4 and the best of them is taught at stride 2 as well. The mask
+    term is the normalised focal loss of RITM (Sofiiuk et al. 2021, section 3.3) plus a soft Dice
+    loss; scores are regressed on the IoU that each candidate has. A prompt with an empty truth,
+    where there is no object, teaches presence only.
     """
-    logits = answer.logits.float()
-    target = truth[:, None].expand_as(logits)
-    each = normalised_focal(logits, target) + soft_dice(logits, target)  # n m
-    each = (each.amin(dim=1) + others * each.mean(dim=1)) / (1 + others)
+    rows = torch.arange(len(truth), device=truth.device)
+    target = functional.avg_pool2d(truth[:, None], 2).expand_as(answer.logits)
+    each = normalised_focal(answer.logits, target) + soft_dice(answer.logits, target)  # n m
+    best = each.argmin(dim=1)
+    fine = blended(answer.logits[rows, best][:, None], blend)
+    taught = (normalised_focal(fine, truth[:, None]) + soft_dice(fine, truth[:, None]))[:, 0]
+    each_prompt = (each[rows, best] + taught) / 2 + others * each.mean(dim=1)
 
-    iou = hard_iou(logits.detach() > 0, target > 0.5)
+    with torch.no_grad():
+        iou = hard_iou(blended(answer.logits, blend) > 0, truth[:, None] > 0.5)
     present = (truth.amax(dim=(1, 2)) > 0).float()
     count = present.sum().clamp_min(1)
     score = (answer.scores.float() - iou).square().mean(dim=1)
     presence = functional.binary_cross_entropy_with_logits(answer.presence.float(), present)
-    chosen = iou.gather(1, answer.scores.argmax(dim=1, keepdim=True))[:, 0]
+    chosen = iou[rows, answer.scores.argmax(dim=1)]
     return MaskLosses(
-        (each * present).sum() / count,
+        (each_prompt * present).sum() / count / (1 + others),
         (score * present).sum() / count,
         presence,
         (chosen * present).sum() / count,
@@ -68,7 +79,7 @@ def soft_dice(
 
 
 def hard_iou(
-    masks: Bool[Tensor, "n m h w"], target: Bool[Tensor, "n m h w"]
+    masks: Bool[Tensor, "n m h w"], target: Bool[Tensor, "n _ h w"]
 ) -> Float[Tensor, "n m"]:
     """IoU of thresholded masks; one for two empty ones."""
     shared = (masks & target).sum(dim=(2, 3)).float()

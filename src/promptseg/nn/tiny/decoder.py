@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,6 +15,14 @@ from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.encoder import TinyFeatures
 from promptseg.nn.tiny.layers import ConvNorm, GlobalContext, ResidualBlock, enlarge
 from promptseg.nn.tiny.scoring import ScoreHead
+
+
+class CoarseAnswer(NamedTuple):
+    """Candidates at stride 4, before they are blended to stride 2."""
+
+    logits: Float[Tensor, "n m h w"]
+    scores: Float[Tensor, "n m"]
+    presence: Float[Tensor, " n"]
 
 
 class TinyDecoder(nn.Module):
@@ -49,6 +59,11 @@ class TinyDecoder(nn.Module):
 
     def forward(self, features: TinyFeatures, prompts: PromptTensors) -> MaskLogits:
         """Answer `n` prompts on `n` images' features."""
+        coarse = self.coarse(features, prompts)
+        return MaskLogits(blended(coarse.logits, features.blend), coarse.scores, coarse.presence)
+
+    def coarse(self, features: TinyFeatures, prompts: PromptTensors) -> CoarseAnswer:
+        """Answer at stride 4, which is where training compares candidates."""
         maps = prompt_maps.draw(features, prompts, heads=self.heads, sweeps=self.sweeps)
         maps = maps.to(features.grid4.dtype, memory_format=torch.channels_last)
 
@@ -63,10 +78,10 @@ class TinyDecoder(nn.Module):
         fine = functional.relu(features.grid4 + self.prompt(maps) + enlarge(self.up[0](middle)))
         fine = fine + functional.relu(self.refine(fine))
 
-        coarse = self.masks(fine).float() + self.straight(maps).float()
+        logits = self.masks(fine).float() + self.straight(maps).float()
         summary = bottom.mean(dim=(2, 3))
-        scores, presence = self.score(coarse.detach(), middle, summary, features, prompts)
-        return MaskLogits(blended(coarse, features.blend), scores, presence)
+        scores, presence = self.score(logits.detach(), middle, summary, features, prompts)
+        return CoarseAnswer(logits, scores, presence)
 
 
 def blended(
@@ -78,11 +93,7 @@ def blended(
     2.
     """
     n, m, h, w = logits.shape
-    weights = blend.view(n, 9, 4, h, w)  # n 9 4 h w
     padded = functional.pad(logits, (1, 1, 1, 1), mode="replicate")
-    mixed = torch.zeros(n, m, 4, h, w, dtype=logits.dtype, device=logits.device)
-    for i in range(9):
-        row, column = divmod(i, 3)
-        cell = padded[:, :, row : row + h, column : column + w]
-        mixed = mixed + weights[:, None, i] * cell[:, :, None]
+    cells = functional.unfold(padded.flatten(0, 1)[:, None], 3).view(n, m, 9, 1, h, w)
+    mixed = (cells * blend.view(n, 1, 9, 4, h, w)).sum(dim=2)  # n m 4 h w
     return functional.pixel_shuffle(mixed.flatten(1, 2), 2)

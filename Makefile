@@ -1,0 +1,46 @@
+# `make demo` and `make test` are all a newcomer needs; both make what they need in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# Most of what is installed is never imported, so it is not compiled ahead.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
+PHOTO := examples/coffee.jpg
+
+.PHONY: demo test lint format docs package clean
+
+demo: .venv/installed
+	$(BIN)/promptseg segment $(PHOTO) --box 172,18,409,308 --format overlay --format coco -o out
+	@echo "overlay PNG: $(CURDIR)/out/coffee.overlay.png"
+	@echo "COCO JSON:   $(CURDIR)/out/coco.json"
+
+test: lint
+	$(BIN)/pytest
+
+lint: .venv/developing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/developing
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: .venv/developing
+	$(BIN)/python dev/make_help.py
+
+package: .venv/developing
+	sh dev/check_wheel.sh $(BIN)/python
+
+clean:
+	rm -rf .venv out dist
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/developing: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) --constraint constraints.txt --editable '.[dev]'
+	@touch $@ .venv/installed

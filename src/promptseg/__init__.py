@@ -1,0 +1,95 @@
+"""Click on an object in a photo, or draw a box round it, and get its mask.
+
+Every public name loads on first use, so that `import promptseg` is quick and loads neither numpy
+nor torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from promptseg.api import Model, load
+    from promptseg.engine.session import Session
+    from promptseg.errors import (
+        ConfigError,
+        ImageError,
+        MaskError,
+        MissingExtraError,
+        OutputError,
+        PromptError,
+        PromptsegError,
+        WeightsError,
+    )
+    from promptseg.geometry import Box, Size
+    from promptseg.io.images import read
+    from promptseg.masks import RunLength
+    from promptseg.options import SegmentOptions
+    from promptseg.prompts import MaskHint, Points, Prompt
+    from promptseg.requests import SegmentRequest
+    from promptseg.results import Masks
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Box",
+    "ConfigError",
+    "ImageError",
+    "MaskError",
+    "MaskHint",
+    "Masks",
+    "MissingExtraError",
+    "Model",
+    "OutputError",
+    "Points",
+    "Prompt",
+    "PromptError",
+    "PromptsegError",
+    "RunLength",
+    "SegmentOptions",
+    "SegmentRequest",
+    "Session",
+    "Size",
+    "WeightsError",
+    "__version__",
+    "load",
+    "read",
+]
+
+_HOMES = {
+    "api": ("Model", "load"),
+    "engine.session": ("Session",),
+    "errors": (
+        "ConfigError",
+        "ImageError",
+        "MaskError",
+        "MissingExtraError",
+        "OutputError",
+        "PromptError",
+        "PromptsegError",
+        "WeightsError",
+    ),
+    "geometry": ("Box", "Size"),
+    "io.images": ("read",),
+    "masks": ("RunLength",),
+    "options": ("SegmentOptions",),
+    "prompts": ("MaskHint", "Points", "Prompt"),
+    "requests": ("SegmentRequest",),
+    "results": ("Masks",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module, once."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,54 @@
+"""Running Python anew, to see what starting costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from promptseg.errors import PromptsegError
+
+# Put before the code, because a process knows its own peak memory best. On Linux `ru_maxrss` starts
+# from what the parent had, so the kernel's count for this program alone is read instead.
+PEAK_CODE = """
+import atexit, sys
+def report():
+    try:
+        status = open("/proc/self/status").read()
+        peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        import resource
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak *= 1 if sys.platform == "darwin" else 1024
+    sys.stderr.write(f"\\npeak {peak}\\n")
+atexit.register(report)
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a process printed, how long it ran and how much memory it took at most."""
+
+    output: str
+    seconds: float
+    peak_bytes: int
+
+
+def run_python(code: str, arguments: Sequence[str]) -> Finished:
+    """Run a piece of code in a new Python, with `arguments` as its `sys.argv[1:]`.
+
+    Raises:
+        PromptsegError: it ended with an error.
+    """
+    command = [sys.executable, "-c", PEAK_CODE + code, *arguments]
+    began = time.perf_counter()
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - began
+    said, _, peak = ended.stderr.rpartition("peak ")
+    if ended.returncode or not peak.strip().isdigit():
+        raise PromptsegError(
+            f"a measured process ended with status {ended.returncode}: {said.strip()[-500:]}"
+        )
+    return Finished(ended.stdout, seconds, int(peak))

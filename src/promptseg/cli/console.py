@@ -1,0 +1,75 @@
+"""All that the command line says: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import typer
+
+Item = TypeVar("Item")
+
+LOGS = ("promptseg", "py.warnings")
+
+
+def show(line: str) -> None:
+    """Print one line of the result on stdout, at once."""
+    typer.echo(line)
+
+
+def note(line: str) -> None:
+    """Say something beside the result, on stderr."""
+    typer.echo(line, err=True)
+
+
+def warn(message: str) -> None:
+    """Say on stderr what a user should know but need not act on."""
+    _say("warning", message, typer.colors.YELLOW)
+
+
+def problem(message: str, *, hint: str | None = None) -> None:
+    """Say on stderr what went wrong and, on a line of its own, how to fix it."""
+    _say("error", message, typer.colors.RED)
+    if hint:
+        _say("hint", hint, typer.colors.CYAN)
+
+
+def progress(items: Iterable[Item], *, total: int, label: str, quiet: bool) -> Iterator[Item]:
+    """Pass `items` on, with a bar on stderr where that is a terminal and there is more than one."""
+    if quiet or total < 2 or not sys.stderr.isatty():
+        yield from items
+        return
+    # Here, because only a terminal needs it and loading it takes longer than the rest of `--help`.
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(
+        items, total=total, description=label, console=Console(stderr=True), transient=True
+    )
+
+
+def listen(*, quiet: bool) -> None:
+    """Send the log of the package, and Python's warnings, to stderr as lines like our own."""
+    logging.captureWarnings(capture=True)
+    handler = _Handler(logging.ERROR if quiet else logging.WARNING)
+    for name in LOGS:
+        logging.getLogger(name).handlers = [handler]
+
+
+def stop_listening() -> None:
+    """Leave logging as it was before `listen`, for callers in the same process."""
+    logging.captureWarnings(capture=False)
+    for name in LOGS:
+        logging.getLogger(name).handlers = []
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        (problem if record.levelno >= logging.ERROR else warn)(record.getMessage().strip())
+
+
+def _say(kind: str, message: str, colour: str) -> None:
+    # The word carries the meaning; the colour, which `echo` drops off a terminal, only helps.
+    typer.echo(f"{typer.style(f'{kind}:', fg=colour, bold=True)} {message}", err=True)

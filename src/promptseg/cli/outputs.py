@@ -1,0 +1,184 @@
+"""Where the answers of a run go: the names of its files, and lines of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from promptseg.cli.formats import Format
+from promptseg.errors import ConfigError, OutputError
+from promptseg.export import coco, overlay, png
+from promptseg.prompts import Prompt
+from promptseg.results import Masks
+from promptseg.shapes import ImageArray
+
+COCO_NAME = "coco.json"
+ENDINGS = {Format.PNG: "mask.png", Format.INDEX: "index.png", Format.OVERLAY: "overlay.png"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of one run: `formats` of each of `inputs` in `folder`, or one file alone.
+
+    PNG files are named after their image; one COCO file holds the whole run.
+    """
+
+    inputs: Sequence[Path]
+    formats: Sequence[Format]
+    folder: Path
+    file: Path | None = None
+    names: dict[Path, str] = field(init=False)
+    answers: list[tuple[str, Masks]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", unique_names(self.inputs))
+
+    def write(
+        self, image: ImageArray, path: Path, masks: Masks, prompts: Sequence[Prompt]
+    ) -> list[Path]:
+        """Write the files of one image, and return them with the COCO file that it will be in.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        written: list[Path] = []
+        for kind in self.formats:
+            target = self._target(kind, path)
+            if kind is Format.COCO:
+                self.answers.append((self._title(path), masks))
+                written.append(target)
+            elif kind is Format.PNG:
+                written += png.write_each(masks, target)
+            elif kind is Format.INDEX:
+                written.append(png.write_index(masks, target))
+            else:
+                written.append(overlay.write(image, masks, target, prompts=prompts))
+        return written
+
+    def finish(self) -> Path | None:
+        """Write the COCO file of all images done so far, if one was asked for.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if Format.COCO not in self.formats or not self.answers:
+            return None
+        return coco.write(self.answers, self._target(Format.COCO, self.inputs[0]))
+
+    def _target(self, kind: Format, path: Path) -> Path:
+        if self.file is not None:
+            return self.file
+        if kind is Format.COCO:
+            return self.folder / COCO_NAME
+        return self.folder / f"{self.names[path]}.{ENDINGS[kind]}"
+
+    def _title(self, path: Path) -> str:
+        """Return the image's name in the COCO file: the file's own, unless two images share it."""
+        shared = sum(path.name == other.name for other in self.inputs) > 1
+        return path.as_posix() if shared else path.name
+
+
+def plan(output: Path | None, formats: Sequence[Format], inputs: Sequence[Path]) -> Outputs:
+    """Decide what `-o` and `--format` mean together, and make the folder.
+
+    `-o` with the suffix .png or .json is a file, else a folder; without it files go to the current
+    folder. Without `--format` the suffix decides, and a folder gets png. Without either, no files.
+
+    Raises:
+        ConfigError: a single file is asked for several images or formats, or with a wrong suffix.
+        OutputError: the folder cannot be made, or the file is one of the inputs.
+    """
+    kinds = tuple(dict.fromkeys(formats))
+    if output is not None and _is_file_name(output):
+        return _plan_file(output, kinds, inputs)
+    if output is not None and not kinds:
+        kinds = (Format.PNG,)
+    folder = output or Path()
+    if kinds:
+        _make(folder)
+    return Outputs(inputs, kinds, folder)
+
+
+def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Name each path after its stem; shared stems get their folder before them, or a number."""
+    stems = Counter(path.stem.casefold() for path in paths)
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        shared = stems[path.stem.casefold()] > 1
+        wanted = f"{path.absolute().parent.name}-{path.stem}" if shared else path.stem
+        name, number = wanted, 2
+        while name.casefold() in taken:
+            name, number = f"{wanted}-{number}", number + 1
+        # Compared without case, because some file systems do.
+        taken.add(name.casefold())
+        names[path] = name
+    return names
+
+
+def json_line(path: Path, masks: Masks, files: Sequence[Path]) -> str:
+    """Describe the masks of one image as one line of JSON; boxes are x0, y0, x1, y1, half-open."""
+    return json.dumps(
+        {
+            "path": str(path),
+            "size": {"height": masks.size.height, "width": masks.size.width},
+            "masks": [_record(masks, i) for i in range(len(masks))],
+            "files": [str(file) for file in files],
+        },
+        allow_nan=False,
+    )
+
+
+def _record(masks: Masks, i: int) -> dict[str, object]:
+    run = masks.runs[i]
+    return {
+        "object": int(masks.objects[i]),
+        "candidate": int(masks.candidates[i]),
+        "score": round(float(masks.scores[i]), 6),
+        "presence": round(float(masks.presence[i]), 6),
+        "confident": bool(masks.confident[i]),
+        "area": int(run.area),
+        "box": [int(edge) for edge in run.box],
+        "rle": run.to_coco(),
+    }
+
+
+def _is_file_name(output: Path) -> bool:
+    return output.suffix.lower() in (".png", ".json", ".jpg", ".jpeg") and not output.is_dir()
+
+
+def _plan_file(output: Path, kinds: Sequence[Format], inputs: Sequence[Path]) -> Outputs:
+    is_json = output.suffix.lower() == ".json"
+    kinds = kinds or ((Format.COCO,) if is_json else (Format.PNG,))
+    if len(kinds) > 1 or (len(inputs) > 1 and kinds[0] is not Format.COCO):
+        many = f"{len(kinds)} formats" if len(kinds) > 1 else f"{len(inputs)} images"
+        raise ConfigError(
+            f"{many} do not fit in the one file `{output}`",
+            hint="Name a folder with `-o`, and each file gets a name of its own",
+        )
+    if is_json != (kinds[0] is Format.COCO) or output.suffix.lower() in (".jpg", ".jpeg"):
+        right = ".json" if kinds[0] is Format.COCO else ".png"
+        raise ConfigError(
+            f"`--format {kinds[0].value}` is written as {right}, but `-o` names `{output}`",
+            hint=f"Use the suffix {right}, or name a folder",
+        )
+    if any(output.exists() and output.samefile(path) for path in inputs if path.exists()):
+        raise OutputError(
+            f"writing `{output}` would overwrite the input", hint="Choose another name with `-o`"
+        )
+    _make(output.parent)
+    return Outputs(inputs, kinds, output.parent, output)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder now, so that a place that cannot be written to is known before any work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(
+            f"cannot make the folder `{folder}`: {reason}", hint="Choose another one with `-o`"
+        ) from error

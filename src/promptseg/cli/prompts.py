@@ -1,0 +1,74 @@
+"""Prompts as they are typed: `--point X,Y`, `--box X0,Y0,X1,Y1`, `--mask HINT.png`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from promptseg.errors import PromptError
+from promptseg.geometry import Box
+from promptseg.io import images
+from promptseg.prompts import MaskHint, Points, Prompt
+
+
+def parse(
+    *,
+    points: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    boxes: Sequence[str] = (),
+    mask: Path | None = None,
+) -> list[Prompt]:
+    """Make the prompts of one run: several boxes are as many objects, anything else is one.
+
+    Raises:
+        PromptError: there is no prompt, one is malformed, or several boxes come with points.
+        ImageError: the mask cannot be read.
+    """
+    one_object = bool(points or exclude or mask)
+    if not (one_object or boxes):
+        raise PromptError(
+            "no prompt was given", hint="Say what to segment with --point, --box or --mask"
+        )
+    drawn = [Box.from_sequence(_numbers("--box", box, "X0,Y0,X1,Y1")) for box in boxes]
+    if len(drawn) > 1 and one_object:
+        raise PromptError(
+            f"points and a mask belong to one object, but {len(drawn)} boxes are that many objects",
+            hint="Give one box with them, or run once for each object",
+        )
+    if not one_object:
+        return [Prompt(box=box) for box in drawn]
+    return [
+        Prompt(
+            points=_points(points, exclude),
+            box=drawn[0] if drawn else None,
+            hint=MaskHint(images.read_mask(mask)) if mask else None,
+        )
+    ]
+
+
+def _points(points: Sequence[str], exclude: Sequence[str]) -> Points | None:
+    if not (points or exclude):
+        return None
+    included = [_numbers("--point", point, "X,Y") for point in points]
+    excluded = [_numbers("--exclude", point, "X,Y") for point in exclude]
+    labels = [1] * len(included) + [0] * len(excluded)
+    return Points([*included, *excluded], labels)
+
+
+def _numbers(flag: str, text: str, form: str) -> list[float]:
+    """Read `text` as numbers in the form that the flag asks for."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    count = len(form.split(","))
+    if len(numbers) != count:
+        raise PromptError(
+            f"`{flag}` takes {count} numbers as {form}, got `{text}`",
+            hint=f"Separate them with commas and no spaces, as in `{flag} {_example(count)}`",
+        )
+    return numbers
+
+
+def _example(count: int) -> str:
+    return ",".join(["320", "200", "410", "310"][:count])

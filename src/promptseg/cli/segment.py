@@ -1,0 +1,134 @@
+"""`promptseg segment`: masks of one object, or of several boxes, in any number of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import promptseg
+from promptseg import settings
+from promptseg.cli import console
+from promptseg.cli.formats import Format
+from promptseg.options import SegmentOptions, help_of
+
+DONE = 0
+SOME_FAILED = 1
+NOTHING_DONE = 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("segment")(segment)
+
+
+def segment(
+    image: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE",
+            help="Image files, folders of them, or quoted patterns.",
+            show_default=False,
+        ),
+    ],
+    *,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y", help="A point on the object, in pixels. Repeatable."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y", help="A point that is not on the object. Repeatable."),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X0,Y0,X1,Y1",
+            help="A box round the object, in pixels. Repeated, each box is an object.",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(metavar="HINT.png", help="A rough mask of the object, at the image's size."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name or path of the model. [default: builtin]"),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="DTYPE", help="auto, float32 or bfloat16. [default: auto]"),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(metavar="T", help=help_of(SegmentOptions, "threshold")),
+    ] = SegmentOptions.threshold,
+    all_candidates: Annotated[
+        bool,
+        typer.Option("--all-candidates", help=help_of(SegmentOptions, "all_candidates")),
+    ] = SegmentOptions.all_candidates,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Folder for the files; or one .png or .json file. [default: the current folder]",
+        ),
+    ] = None,
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option(
+            "--format",
+            metavar="png|index|coco|overlay",
+            help="Write a black and white mask, numbered masks, one COCO file for the run, or the "
+            "masks drawn over the image. Repeatable. [default: png where -o is given]",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON for each image.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")
+    ] = False,
+) -> int:
+    """Segment one object, or each of several boxes.
+
+    Points, a box and a mask together mark one object; several boxes alone are as many objects.
+
+    Masks go to files, whose paths are printed, or with --json to stdout; with neither, a summary is
+    printed. An image that fails is named, and the others are done.
+    """
+    # Here and not above, so that `--help` is quick: these load numpy and Pillow.
+    from promptseg.cli import outputs, run
+    from promptseg.cli import prompts as typed
+
+    console.listen(quiet=quiet)
+    defaults = settings.load()
+    options = SegmentOptions(threshold=threshold, all_candidates=all_candidates)
+    prompts = typed.parse(points=point or (), exclude=exclude or (), boxes=box or (), mask=mask)
+    found, missing = run.find(image)
+    if not found:
+        return NOTHING_DONE
+    places = outputs.plan(output, formats or (), found)
+    loaded = promptseg.load(
+        model or defaults.model,
+        device=device or defaults.device,
+        dtype=dtype or defaults.dtype,
+        cache_bytes=defaults.cache_bytes,
+    )
+    each = run.Run(loaded, prompts, options, places, defaults.max_pixels, as_json)
+    try:
+        paths = console.progress(found, total=len(found), label="segment", quiet=quiet)
+        done = sum(each.attempt(path) for path in paths)
+    finally:
+        # However the loop ends, what is done is kept.
+        each.finish()
+    if done == 0:
+        return NOTHING_DONE
+    return DONE if done == len(found) and not missing else SOME_FAILED

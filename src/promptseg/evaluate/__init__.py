@@ -1,0 +1,1 @@
+"""How good a model is: simulated clicks, the protocol, its numbers, and classical baselines."""

@@ -1,0 +1,109 @@
+"""Where answers go: what `-o` and `--format` mean together, and names that never collide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptseg.cli.formats import Format
+from promptseg.cli.outputs import plan, unique_names
+from promptseg.errors import ConfigError, OutputError
+
+FOLDERS = st.sampled_from(["a", "b", "A", "a/b", "a-b"])
+STEMS = st.sampled_from(["cat", "Cat", "cat-2", "b-cat", "a-cat", "dog"])
+SUFFIXES = st.sampled_from([".jpg", ".png", ".JPG"])
+PATHS = st.builds(
+    lambda folder, stem, suffix: Path(folder, stem + suffix), FOLDERS, STEMS, SUFFIXES
+)
+
+
+@given(st.lists(PATHS, unique=True, max_size=13))
+def test_names_never_collide(paths):
+    """Each path has a name of its own, on file systems that ignore case too."""
+    names = unique_names(paths)
+    assert list(names) == paths
+    assert len({name.casefold() for name in names.values()}) == len(paths)
+
+
+def test_a_stem_of_its_own_is_the_name():
+    """Nothing is added where nothing is shared."""
+    assert list(unique_names([Path("a/cat.jpg"), Path("b/dog.jpg")]).values()) == ["cat", "dog"]
+
+
+def test_shared_stems_get_their_folder_or_a_number():
+    """Two folders tell two cats apart; in one folder a number does."""
+    paths = [Path("a/cat.jpg"), Path("b/cat.jpg"), Path("b/cat.png")]
+    assert list(unique_names(paths).values()) == ["a-cat", "b-cat", "b-cat-2"]
+
+
+@pytest.mark.parametrize(
+    ("output", "formats", "expected"),
+    [
+        (None, [], ()),
+        (None, [Format.COCO], (Format.COCO,)),
+        ("out", [], (Format.PNG,)),
+        ("out", [Format.OVERLAY, Format.COCO, Format.OVERLAY], (Format.OVERLAY, Format.COCO)),
+        ("mask.png", [], (Format.PNG,)),
+        ("mask.PNG", [Format.INDEX], (Format.INDEX,)),
+        ("masks.json", [], (Format.COCO,)),
+    ],
+)
+def test_what_is_written_follows_from_flags(tmp_path, monkeypatch, output, formats, expected):
+    """A suffix or `--format` decides; `-o` alone means png; neither means no file."""
+    monkeypatch.chdir(tmp_path)
+    places = plan(Path(output) if output else None, formats, [Path("cat.jpg")])
+    assert places.formats == expected
+
+
+def test_a_folder_is_made_before_any_work(tmp_path):
+    """The folder is there once the plan is."""
+    plan(tmp_path / "deep" / "out", [], [Path("cat.jpg")])
+    assert (tmp_path / "deep" / "out").is_dir()
+
+
+def test_nothing_is_made_without_files(tmp_path, monkeypatch):
+    """A run that only prints leaves no folder behind."""
+    monkeypatch.chdir(tmp_path)
+    plan(None, [], [Path("cat.jpg")])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "formats", "count", "words"),
+    [
+        ("mask.png", [], 2, "2 images do not fit"),
+        ("mask.png", [Format.PNG, Format.INDEX], 1, "2 formats do not fit"),
+        ("mask.png", [Format.COCO], 1, "written as .json"),
+        ("mask.json", [Format.OVERLAY], 1, "written as .png"),
+        ("mask.jpg", [], 1, "written as .png"),
+    ],
+)
+def test_one_file_cannot_hold_everything(tmp_path, output, formats, count, words):
+    """Several images or formats, or a suffix that says otherwise, are refused."""
+    inputs = [Path(f"{i}.jpg") for i in range(count)]
+    with pytest.raises(ConfigError) as caught:
+        plan(tmp_path / output, formats, inputs)
+    assert words in str(caught.value)
+
+
+def test_many_images_fit_in_one_coco_file(tmp_path):
+    """A COCO file is of the whole run, so it may be named."""
+    places = plan(tmp_path / "masks.json", [], [Path("a.jpg"), Path("b.jpg")])
+    assert places.file == tmp_path / "masks.json"
+
+
+def test_an_input_is_never_overwritten(tmp_path):
+    """`-o` with the image's own name is refused."""
+    (tmp_path / "cat.png").write_bytes(b"x")
+    with pytest.raises(OutputError, match="would overwrite the input"):
+        plan(tmp_path / "cat.png", [], [tmp_path / "cat.png"])
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    """A file in the way is an output error."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        plan(tmp_path / "file" / "out", [], [Path("cat.jpg")])

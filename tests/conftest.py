@@ -1,0 +1,31 @@
+"""What every test shares: few threads, no settings from outside, and the example photo."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch loads: two workers on two cores are quicker than a pool that waits for itself.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("PROMPTSEG_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture
+def photo() -> Path:
+    """A photo of a cup of coffee, 600 x 400."""
+    return ROOT / "examples" / "coffee.jpg"

@@ -1,0 +1,102 @@
+"""What the package may import, and what importing it may do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import promptseg
+
+NOUNS = (
+    "drawing",
+    "errors",
+    "export.coco",
+    "export.overlay",
+    "export.png",
+    "geometry",
+    "io.images",
+    "masks",
+    "options",
+    "prompts",
+    "requests",
+    "results",
+    "settings",
+    "shapes",
+)
+
+
+def in_a_new_process(code):
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, timeout=60
+    )
+    assert ended.stderr == b""
+    return ended.stdout.decode()
+
+
+def test_arrows_point_down(root, monkeypatch, capsys):
+    """The import contracts of pyproject.toml hold."""
+    monkeypatch.chdir(root)
+    assert lint_imports(no_cache=True) == 0, capsys.readouterr().out
+
+
+def test_import_is_quick_silent_and_light():
+    """`import promptseg` is silent, quick, and loads neither numpy nor torch."""
+    code = (
+        "import sys, time, json; began = time.process_time(); import promptseg; "
+        "print(json.dumps([time.process_time() - began, 'torch' in sys.modules, "
+        "'numpy' in sys.modules]))"
+    )
+    seconds, torch, numpy = json.loads(in_a_new_process(code))
+    assert seconds < 0.3
+    assert not torch
+    assert not numpy
+
+
+def test_the_nouns_load_without_torch():
+    """Prompts, masks, results and exports work where torch is not loaded."""
+    imports = "; ".join(f"import promptseg.{noun}" for noun in NOUNS)
+    assert in_a_new_process(f"{imports}; import sys; print('torch' in sys.modules)") == "False\n"
+
+
+def test_every_public_name_is_there():
+    """Each name of `__all__` loads, and is listed by `dir`."""
+    for name in promptseg.__all__:
+        assert getattr(promptseg, name) is not None
+    assert set(promptseg.__all__) <= set(dir(promptseg))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    """A misspelt name fails as it does in any module."""
+    with pytest.raises(AttributeError, match="segmnet"):
+        promptseg.segmnet  # noqa: B018 - the access itself is what is tested
+
+
+def test_importing_changes_no_global_switch():
+    """Loading the api leaves torch's threads, precision and gradients as they were."""
+    import torch
+
+    before = (torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype())
+    import_module("promptseg.api")
+    assert (torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()) == before
+
+
+def test_files_stay_small(root):
+    """A file of the package has fewer than 400 lines."""
+    sizes = {path: len(path.read_text().splitlines()) for path in package_files(root)}
+    assert {str(path): lines for path, lines in sizes.items() if lines >= 400} == {}
+
+
+def test_files_are_named_for_what_they_know(root):
+    """No file is called after having no subject."""
+    vague = {"utils", "misc", "common", "helpers", "core", "base", "manager"}
+    assert [path for path in package_files(root) if path.stem in vague] == []
+
+
+def package_files(root: Path):
+    return sorted((root / "src" / "promptseg").rglob("*.py"))

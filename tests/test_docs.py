@@ -1,0 +1,106 @@
+"""What the documents say is true: their blocks run, and their lists are complete."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+from dataclasses import fields
+from importlib.util import module_from_spec, spec_from_file_location
+
+import pytest
+
+import promptseg
+from conftest import ROOT
+from promptseg import settings
+from promptseg.cli.main import COMMANDS, main
+
+GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def blocks(path, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def having(language):
+    found = [path for path in GUIDES if blocks(path, language)]
+    return pytest.mark.parametrize("guide", found, ids=[path.name for path in found])
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with the example photos, as a reader's clone has."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@having("python")
+def test_python_blocks_run(guide, workplace):
+    """The python blocks of a document run, top to bottom."""
+    exec(compile("\n".join(blocks(guide, "python")), str(guide), "exec"), {})
+
+
+@having("sh")
+def test_commands_run(guide, workplace):
+    """Each `promptseg segment` command of a document ends with status 0."""
+    commands = [
+        line
+        for block in blocks(guide, "sh")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("promptseg segment")
+    ]
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+
+
+def test_the_readme_shows_python_and_commands():
+    """The front page has both, so that the tests above are about something."""
+    assert blocks(ROOT / "README.md", "python")
+    assert blocks(ROOT / "README.md", "sh")
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_examples_run(script, workplace):
+    """Every script of examples/ runs from any folder."""
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def test_help_pages_are_what_help_says():
+    """docs/cli has exactly the pages that dev/make_help.py makes, as `make docs` does."""
+    spec = spec_from_file_location("make_help", ROOT / "dev" / "make_help.py")
+    maker = module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    assert {path.name: path.read_text() for path in maker.FOLDER.glob("*.md")} == maker.pages()
+
+
+def test_every_command_has_a_page():
+    """Each command of the program is documented."""
+    pages = {path.stem for path in (ROOT / "docs" / "cli").glob("*.md")}
+    assert {f"promptseg-{name}" for name in COMMANDS} <= pages
+
+
+def test_every_setting_is_documented():
+    """The tour's table has each variable with its default and its meaning."""
+    tour = (ROOT / "docs" / "tour.md").read_text()
+    for each in fields(settings.Settings):
+        row = f"| `{settings.variable(each.name)}` | `{each.default}` | {each.metadata['help']} |"
+        assert row in tour
+
+
+def test_links_between_documents_lead_somewhere():
+    """A relative link of a document names a file that is there."""
+    broken = [
+        f"{guide.name}: {target}"
+        for guide in GUIDES
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", guide.read_text())
+        if not (guide.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_the_changelog_knows_this_version():
+    """There is a place for what changes next, or for the version at hand."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in text or f"## [{promptseg.__version__}]" in text
