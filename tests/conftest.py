@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from places import ROOT
+
 # Before torch loads: two workers on two cores are quicker than a pool that waits for itself.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 import pytest
 
 import promptseg
-from conftest import ROOT
+from places import ROOT
 from promptseg import settings
 from promptseg.cli.main import COMMANDS, main
 

@@ -7,7 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 
-from conftest import ROOT
+from places import ROOT
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from conftest import ROOT
+from places import ROOT
 
 MEGABYTE = 1_000_000
 

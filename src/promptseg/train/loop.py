@@ -172,7 +172,7 @@ def _learn(
     mask = torch.stack([losses.mask for losses in taught]).mean()
     score = torch.stack([losses.score for losses in taught]).mean()
     presence = torch.stack([losses.presence for losses in taught]).mean()
-    loss = mask + 2 * score + 0.5 * outline + 0.05 * presence
+    loss = mask + 0.5 * score + 0.5 * outline + 0.05 * presence
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)

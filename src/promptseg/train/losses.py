@@ -33,8 +33,8 @@ def mask_losses(
 
     Candidates are compared at stride 4 and the best of them is taught at stride 2 as well. The mask
     term is the normalised focal loss of RITM (Sofiiuk et al. 2021, section 3.3) plus a soft Dice
-    loss; scores are regressed on the IoU that each candidate has. A prompt with an empty truth,
-    where there is no object, teaches presence only.
+    loss; scores learn the IoU that each candidate has. A prompt with an empty truth, where there
+    is no object, teaches presence only.
     """
     rows = torch.arange(len(truth), device=truth.device)
     target = functional.avg_pool2d(truth[:, None], 2).expand_as(answer.logits)
@@ -48,7 +48,7 @@ def mask_losses(
         iou = hard_iou(blended(answer.logits, blend) > 0, truth[:, None] > 0.5)
     present = (truth.amax(dim=(1, 2)) > 0).float()
     count = present.sum().clamp_min(1)
-    score = (answer.scores.float() - iou).square().mean(dim=1)
+    score = score_loss(answer.scores.float(), iou)
     presence = functional.binary_cross_entropy_with_logits(answer.presence.float(), present)
     chosen = iou[rows, answer.scores.argmax(dim=1)]
     return MaskLosses(
@@ -58,6 +58,17 @@ def mask_losses(
         (chosen * present).sum() / count,
         (iou.amax(dim=1) * present).sum() / count,
     )
+
+
+def score_loss(scores: Float[Tensor, "n m"], iou: Float[Tensor, "n m"]) -> Float[Tensor, " n"]:
+    """How wrong predicted IoUs are, and how wrong their order is.
+
+    Cross-entropy, whose gradient does not fade where a score is far off, and a softmax over the
+    candidates that rewards putting the better one first; a tenth of IoU counts as clearly better.
+    """
+    level = functional.binary_cross_entropy(scores, iou, reduction="none").mean(dim=1)
+    order = functional.cross_entropy(10 * scores, (10 * iou).softmax(dim=1), reduction="none")
+    return level + order
 
 
 def normalised_focal(

@@ -23,6 +23,8 @@ class ScoreHead(nn.Module):
         middle, last = config.decoder_widths[1], config.decoder_widths[-1]
         self.candidates = config.candidates
         inputs = 2 * middle + last + MEASURES + 2 * config.candidates
+        # The evidence is of unlike scales: counts, cosines, activations.
+        self.level = nn.BatchNorm1d(inputs)
         self.judge = nn.Sequential(nn.Linear(inputs, 96), nn.ReLU(), nn.Linear(96, 48), nn.ReLU())
         self.iou = nn.Linear(48, 1)
         self.presence = nn.Linear(last + config.candidates, 1)
@@ -52,7 +54,8 @@ class ScoreHead(nn.Module):
             ],
             dim=2,
         )
-        scores = self.iou(self.judge(evidence))[..., 0].sigmoid()
+        levelled = self.level(evidence.flatten(0, 1)).view_as(evidence)
+        scores = self.iou(self.judge(levelled))[..., 0].float().sigmoid()
         presence = self.presence(torch.cat([summary, scores.detach()], dim=1))[:, 0]
         return scores, presence
 
