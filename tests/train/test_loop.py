@@ -36,15 +36,21 @@ OPTIONS = TrainOptions(
 CPU = torch.device("cpu")
 
 
+def fresh() -> TinyNetwork:
+    """The same random network each time."""
+    torch.manual_seed(0)
+    return TinyNetwork(CONFIG)
+
+
 def test_training_stops_and_goes_on(training_folder: Path, tmp_path: Path) -> None:
     """What is stopped after three steps goes on from the last state saved, to the end."""
     out = tmp_path / "weights.safetensors"
-    run = train_builtin(training_folder, out, OPTIONS, config=CONFIG, device=CPU)
+    run = train_builtin(training_folder, out, OPTIONS, start=fresh(), device=CPU)
     before = [report.step for report in itertools.islice(run, 3)]
     run.close()
 
     after = [
-        r.step for r in train_builtin(training_folder, out, OPTIONS, config=CONFIG, device=CPU)
+        r.step for r in train_builtin(training_folder, out, OPTIONS, start=fresh(), device=CPU)
     ]
 
     assert before == [1, 2, 3]
@@ -59,7 +65,7 @@ def test_a_seed_gives_the_same_training(training_folder: Path, tmp_path: Path) -
     """Two runs of one seed report the same losses."""
     losses = []
     for name in ("a", "b"):
-        run = train_builtin(training_folder, tmp_path / name, OPTIONS, config=CONFIG, device=CPU)
+        run = train_builtin(training_folder, tmp_path / name, OPTIONS, start=fresh(), device=CPU)
         losses.append([report.numbers.loss for report in itertools.islice(run, 2)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
@@ -68,9 +74,8 @@ def test_weights_change_where_they_are_used(training_folder: Path, tmp_path: Pat
     """A step moves every weight of the network: no part of it is out of the loss."""
     out = tmp_path / "weights"
     options = replace(OPTIONS, steps=2, average=0.0)
-    torch.manual_seed(options.stream.seed)
-    start = TinyNetwork(CONFIG).state_dict()
-    list(train_builtin(training_folder, out, options, config=CONFIG, device=CPU))
+    start = fresh().state_dict()
+    list(train_builtin(training_folder, out, options, start=fresh(), device=CPU))
     end = torch.load(f"{out}.state", weights_only=True)["network"]
 
     still = [name for name in start if torch.equal(start[name], end[name])]
@@ -81,7 +86,7 @@ def test_a_state_of_something_else_is_refused(training_folder: Path, tmp_path: P
     """A file that is no training state gives a sentence and is left as it is."""
     (tmp_path / "w.state").write_bytes(b"not a state")
     with pytest.raises(WeightsError, match="cannot go on from"):
-        next(train_builtin(training_folder, tmp_path / "w", OPTIONS, config=CONFIG, device=CPU))
+        next(train_builtin(training_folder, tmp_path / "w", OPTIONS, start=fresh(), device=CPU))
     assert (tmp_path / "w.state").read_bytes() == b"not a state"
 
 

@@ -62,7 +62,7 @@ def segment(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(metavar="DTYPE", help="auto, float32 or bfloat16. [default: auto]"),
+        typer.Option(metavar="DTYPE", help="auto, float32, bfloat16 or float16. [default: auto]"),
     ] = None,
     threshold: Annotated[
         float,

@@ -37,6 +37,10 @@ def builtin(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="Where the weights go, as .safetensors.")
     ],
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights to begin with. [default: random ones]"),
+    ] = None,
     steps: Annotated[int, typer.Option(metavar="N", min=1, help="How many steps in all.")] = 20_000,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Scenes in a step.")] = 4,
     side: Annotated[
@@ -58,17 +62,23 @@ def builtin(
     FILE.log.jsonl a line for each step. Ctrl+C keeps what is saved.
     """
     # Here and not above, so that `--help` is quick and needs no extra.
+    import torch
+
     from promptseg.engine.runtime import Runtime
     from promptseg.nn.tiny.config import TinyConfig
+    from promptseg.nn.tiny.model import TinyNetwork
     from promptseg.train.loop import TrainOptions, train_builtin
+    from promptseg.weights.load import load
 
     console.listen(quiet=quiet)
     options = TrainOptions(steps=steps, rate=rate)
     stream = replace(options.stream, side=side, batch=batch, workers=workers, seed=seed)
     chosen = Runtime.choose(device).device
+    torch.manual_seed(seed)
+    network = load(start) if start else TinyNetwork(TinyConfig())
     reports: list[Report] = []
     for report in train_builtin(
-        data, out, replace(options, stream=stream), config=TinyConfig(), device=chosen
+        data, out, replace(options, stream=stream), start=network, device=chosen
     ):
         reports.append(report)
         if not quiet and (len(reports) == SAY_EVERY or report.step == steps):

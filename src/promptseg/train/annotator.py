@@ -13,7 +13,7 @@ from promptseg.shapes import MaskArray, MaskStack
 
 BoxValues = Float[np.ndarray, " 4"]
 
-BOX_SHARE = 0.3
+BOX_SHARE = 0.4
 BOX_AND_CLICK_SHARE = 0.05
 HINT_SHARE = 0.03
 

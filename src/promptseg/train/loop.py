@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.decoder import CoarseAnswer, blended
 from promptseg.nn.tiny.encoder import COST_FLOOR, TinyFeatures
 from promptseg.nn.tiny.model import MEAN, STD, TinyNetwork
@@ -73,17 +72,21 @@ class Report(NamedTuple):
 
 
 def train_builtin(
-    data: Path, out: Path, options: TrainOptions, *, config: TinyConfig, device: torch.device
+    data: Path,
+    out: Path,
+    options: TrainOptions,
+    *,
+    start: TinyNetwork,
+    device: torch.device,
 ) -> Iterator[Report]:
     """Train, and report each step.
 
     `out` gets the averaged weights, `out` with `.state` after it what going on needs.
 
-    Goes on from the state when there is one. Stopping the iteration at any point loses at most
-    `save_every` steps.
+    Goes on from the state when there is one, else begins with the weights of `start`. Stopping the
+    iteration at any point loses at most `save_every` steps.
     """
-    torch.manual_seed(options.stream.seed)
-    network = TinyNetwork(config).to(device).train()
+    network = start.to(device).train()
     average = Average(network, decay=options.average)
     optimizer = _optimizer(network, options)
     state = out.with_name(out.name + ".state")

@@ -16,8 +16,8 @@ HINT_LIMIT = 8.0
 
 
 def map_count(heads: int) -> int:
-    """How many maps `draw` gives: of points 5, box 2, hint 3, distance 8, likeness 3 a head."""
-    return 18 + 3 * heads
+    """How many maps `draw` gives: of points 5, box 3, hint 3, distance 8, likeness 3 a head."""
+    return 19 + 3 * heads
 
 
 def draw(
@@ -44,7 +44,8 @@ def draw(
         ],
         dim=1,
     )
-    boxes = torch.stack([inside, prompts.boxed[:, None, None].expand(-1, *size).float()], dim=1)
+    boxed = prompts.boxed[:, None, None].expand(-1, *size).float()
+    boxes = torch.stack([inside, boxed], dim=1)
 
     hint = pooled_hint(prompts, size)
     hinted = prompts.hinted[:, None, None].expand(-1, *size).float()
@@ -58,7 +59,8 @@ def draw(
 
     region = torch.where(prompts.hinted[:, None, None], likely, core.float())
     likeness = _likeness_maps(features.appearance, points, prompts.labels, region, heads)
-    return torch.cat([clicks, boxes, hints, distances, likeness], dim=1)
+    bulge = (_box_bulge(box, size) * boxed)[:, None]
+    return torch.cat([clicks, boxes, hints, distances, likeness, bulge], dim=1)
 
 
 def pooled_hint(prompts: PromptTensors, size: tuple[int, int]) -> Float[Tensor, "n h w"]:
@@ -116,6 +118,17 @@ def _box_core(box: Float[Tensor, "n 4"], size: tuple[int, int]) -> Bool[Tensor, 
     across = (columns - centre[:, :1]).abs() <= reach[:, :1]
     down = (rows - centre[:, 1:]).abs() <= reach[:, 1:]
     return down[:, :, None] & across[:, None, :]
+
+
+def _box_bulge(box: Float[Tensor, "n 4"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
+    """One at the middle of the box, zero on the ellipse in it, down to minus one outside."""
+    centre = (box[:, :2] + box[:, 2:]) / 2
+    reach = ((box[:, 2:] - box[:, :2]) / 2).clamp_min(0.5)
+    columns = torch.arange(size[1], device=box.device) + 0.5
+    rows = torch.arange(size[0], device=box.device) + 0.5
+    across = ((columns - centre[:, :1]) / reach[:, :1]).square()
+    down = ((rows - centre[:, 1:]) / reach[:, 1:]).square()
+    return (1 - down[:, :, None] - across[:, None, :]).clamp_min(-1)
 
 
 def _distance_maps(
