@@ -133,3 +133,11 @@ def test_colours_differ_for_a_hundred_masks():
     colours = [palette(index) for index in range(100)]
     assert len(set(colours)) == 100
     assert all(0 <= level <= 255 for colour in colours for level in colour)
+
+
+def test_a_box_far_larger_than_the_picture_costs_no_more():
+    """Only the part of a frame that lies in the picture is worked out."""
+    assert np.array_equal(
+        drawn(GREY, [], marks=marks(boxes=[(-1e12, 5, 1e12, 1e12)])),
+        drawn(GREY, [], marks=marks(boxes=[(-500, 5, 500, 500)])),
+    )

@@ -181,9 +181,11 @@ def _draw_box(
 ) -> None:
     half = width / 2
     x0, y0, x1, y1 = box.tolist()
-    left, top = math.floor(x0 - half), math.floor(y0 - half)
-    x = np.arange(left, math.ceil(x1 + half)) + 0.5
-    y = np.arange(top, math.ceil(y1 + half)) + 0.5
+    height, breadth = canvas.shape[:2]
+    # What lies outside the picture is not drawn: a box may be as large as it likes.
+    left, top = max(math.floor(x0 - half), 0), max(math.floor(y0 - half), 0)
+    x = np.arange(left, min(math.ceil(x1 + half), breadth)) + 0.5
+    y = np.arange(top, min(math.ceil(y1 + half), height)) + 0.5
     # Distance to the frame, as the larger of how far outside each pair of sides a pixel is.
     beyond = np.maximum(np.maximum(x0 - x, x - x1)[None], np.maximum(y0 - y, y - y1)[:, None])
     cover = np.clip(half + 0.5 - np.abs(beyond), 0, 1) * strength

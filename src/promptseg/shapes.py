@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-# jaxtyping doubles the time of importing this package, and only a type checker, or the import hook
-# of the tests, which has loaded it by then, reads these shapes.
+# jaxtyping doubles the time of importing this package, and only a type checker, or an import hook,
+# which has loaded it by then, reads these shapes.
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
     from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, UInt8
 

@@ -152,3 +152,19 @@ def test_a_side_that_does_not_divide_is_refused() -> None:
     """The trunk halves five times."""
     with pytest.raises(ConfigError, match="multiple of 32, got 100"):
         TinyConfig(image_side=100)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_answers_alike(dtype: torch.dtype) -> None:
+    """Weights, pixels and features in half precision give nearly the answers of float32."""
+    torch.manual_seed(0)
+    exact, half = TinyNetwork(SMALL).eval(), TinyNetwork(SMALL).eval()
+    half.load_state_dict(exact.state_dict())
+    half.to(dtype)
+    pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        one = exact.decode(exact.encode(pixels), prompts(3))
+        other = half.decode(half.encode(pixels.to(dtype)), prompts(3))
+
+    assert (one.logits - other.logits.float()).abs().mean() < 0.05 * one.logits.abs().mean()
+    torch.testing.assert_close(one.scores, other.scores, atol=0.03, rtol=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from promptseg.errors import WeightsError
+from promptseg.errors import ConfigError, OutputError, WeightsError
 from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.model import TinyNetwork
 from promptseg.train.loop import TrainOptions, rate_at, train_builtin
@@ -96,3 +96,22 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert rate_at(0, options) == pytest.approx(0.1)
     assert rate_at(500, options) == 1.0
     assert rate_at(999, options) < 0.02
+
+
+def test_a_rate_that_is_no_rate_is_refused() -> None:
+    """A nan would make every weight one."""
+    with pytest.raises(ConfigError, match="between 0 and 1, got nan"):
+        TrainOptions(rate=float("nan"))
+
+
+def test_an_unwritable_place_is_found_before_the_first_step(
+    training_folder: Path, tmp_path: Path
+) -> None:
+    """A file where a folder is needed gives a sentence; a missing folder is made."""
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "weights"
+    with pytest.raises(OutputError, match="cannot write"):
+        next(train_builtin(training_folder, out, OPTIONS, start=fresh(), device=CPU))
+    out = tmp_path / "new" / "folder" / "weights"
+    next(train_builtin(training_folder, out, OPTIONS, start=fresh(), device=CPU))
+    assert out.with_name("weights.log.jsonl").exists()

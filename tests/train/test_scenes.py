@@ -59,12 +59,13 @@ def test_regions_cover_the_plane_once() -> None:
 
 
 def test_specks_are_not_asked_for(training_folder: Path) -> None:
-    """No mask of a finished scene is smaller than the least or nearly the whole image."""
+    """No mask of a finished scene vanishes at half the side or is nearly the whole image."""
     make = SceneMaker(Photos(training_folder), side=64, seed=0)
     for i in range(8):
-        areas = make(i).masks.sum(axis=(1, 2))
-        assert areas.min() >= scenes.LEAST_PIXELS
-        assert areas.max() <= 0.8 * 64 * 64
+        masks = make(i).masks
+        shares = masks.reshape(-1, 32, 2, 32, 2).mean(axis=(2, 4))
+        assert 4 * (shares >= 0.5).sum(axis=(1, 2)).min() >= scenes.LEAST_PIXELS
+        assert masks.mean(axis=(1, 2)).max() <= 0.85
 
 
 def test_outlines_and_textures_are_never_empty() -> None:
@@ -94,3 +95,17 @@ def test_a_folder_without_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no training data in") as caught:
         Photos(tmp_path)
     assert "index.json" in (caught.value.hint or "")
+
+
+def test_a_folder_to_evaluate_on_is_refused(tmp_path: Path) -> None:
+    """An index that lists its masks one by one is for measuring, and the hint says so."""
+    (tmp_path / "index.json").write_text('{"images": {}, "masks": []}')
+    with pytest.raises(ConfigError, match="by file name") as caught:
+        Photos(tmp_path)
+    assert "evaluate" in (caught.value.hint or "")
+
+
+def test_a_side_that_does_not_divide_is_refused() -> None:
+    """The network halves five times, and two grids of it are left."""
+    with pytest.raises(ConfigError, match="multiple of 32 from 64 on, got 100"):
+        StreamOptions(side=100)

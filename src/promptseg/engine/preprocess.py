@@ -102,8 +102,8 @@ def squash(
 
 
 def _tensor(array: Shaped[np.ndarray, "*axes"]) -> Shaped[Tensor, "*axes"]:
-    # Torch warns of memory that it must not write to, which read-only arrays are.
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    # Torch warns of memory that it must not write to, and cannot walk an array backwards.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _floats(pixels: Shaped[Tensor, "H W c"], white: float) -> Float32[Tensor, "1 c H W"]:

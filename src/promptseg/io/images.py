@@ -252,7 +252,11 @@ def _over_white(array: np.ndarray) -> np.ndarray:
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(each for each in path.iterdir() if _looks_like_image(each))
+        try:
+            found = sorted(each for each in path.iterdir() if _looks_like_image(each))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ImageError(f"cannot look into the folder `{path}`: {reason}") from error
         if not found:
             raise ImageError(f"the folder `{path}` has no images", hint=FORMATS_HINT)
         return found

@@ -13,6 +13,18 @@ from torch import nn
 from promptseg.errors import WeightsError
 from promptseg.io.files import write_atomically
 
+# What torch raises for an empty file, one that is cut short, or one of another kind.
+UNREADABLE = (
+    UnpicklingError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -67,7 +79,7 @@ def load_state(
         average.network.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
-    except (UnpicklingError, OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise WeightsError(
             f"cannot go on from `{path}`: it is not a training state of this network",
             hint="Remove the file to start anew",

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from promptseg.errors import ConfigError, OutputError
 from promptseg.nn.tiny.decoder import CoarseAnswer, blended
 from promptseg.nn.tiny.encoder import COST_FLOOR, TinyFeatures
 from promptseg.nn.tiny.model import MEAN, STD, TinyNetwork
@@ -40,7 +41,7 @@ class TrainOptions:
     """
 
     steps: int = 20_000
-    rate: float = 2e-3
+    rate: float = 1.5e-3
     warmup: int = 200
     cooldown: float = 0.2
     weight_decay: float = 0.02
@@ -49,6 +50,10 @@ class TrainOptions:
     save_every: int = 100
     absent_share: float = 0.03
     stream: StreamOptions = field(default_factory=StreamOptions)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1:
+            raise ConfigError(f"a learning rate lies between 0 and 1, got {self.rate}")
 
 
 class Numbers(NamedTuple):
@@ -90,13 +95,14 @@ def train_builtin(
     average = Average(network, decay=options.average)
     optimizer = _optimizer(network, options)
     state = out.with_name(out.name + ".state")
+    log = out.with_name(out.name + ".log.jsonl")
+    _require_writable(log)
     step = 0
     if state.exists():
         step = load_state(state, network=network, average=average, optimizer=optimizer)
-        logger.info("going on from step %d of %s", step, state)
+        logger.warning("going on from step %d of %s", step, state)
     batches = stream_batches(data, options.stream, start=step * options.stream.batch)
     rng = np.random.default_rng((options.stream.seed, step))
-    log = out.with_name(out.name + ".log.jsonl")
 
     while step < options.steps:
         started = time.perf_counter()
@@ -111,9 +117,19 @@ def train_builtin(
                 json.dumps({"step": step, **numbers._asdict(), "seconds": report.seconds}) + "\n"
             )
         if step % options.save_every == 0 or step == options.steps:
-            save_state(state, network=network, average=average, optimizer=optimizer, step=step)
             save(average.network, out)
+            save_state(state, network=network, average=average, optimizer=optimizer, step=step)
         yield report
+
+
+def _require_writable(log: Path) -> None:
+    """Find out before the first step, not after it."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.open("a").close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"cannot write `{log}`: {reason}") from error
 
 
 def rate_at(step: int, options: TrainOptions) -> float:
@@ -178,8 +194,10 @@ def _learn(
     loss = mask + 0.5 * score + 0.5 * outline + 0.05 * presence
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimizer.step()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    # One step without an end would make every weight a nan, and then the saved state.
+    if norm.isfinite():
+        optimizer.step()
     ious = (taught[0].chosen_iou, taught[1].chosen_iou, taught[1].best_iou)
     return Numbers(*(float(number.detach()) for number in (loss, mask, score, outline, *ious)))
 

@@ -45,7 +45,7 @@ def mask_losses(
     each_prompt = (each[rows, best] + taught) / 2 + others * each.mean(dim=1)
 
     with torch.no_grad():
-        iou = hard_iou(blended(answer.logits, blend) > 0, truth[:, None] > 0.5)
+        iou = hard_iou(blended(answer.logits, blend) > 0, truth[:, None] >= 0.5)
     present = (truth.amax(dim=(1, 2)) > 0).float()
     count = present.sum().clamp_min(1)
     score = score_loss(answer.scores.float(), iou)

@@ -45,12 +45,20 @@ class Photos:
                 f"no training data in `{folder}`: {type(error).__name__} on its index.json",
                 hint="Pass a folder with photos and an index.json that lists `images` and `masks`",
             ) from error
+        pictures, masks = (
+            index.get(key) if isinstance(index, dict) else None for key in ("images", "masks")
+        )
+        if not isinstance(pictures, dict) or not isinstance(masks, dict):
+            raise ConfigError(
+                f"the index.json in `{folder}` does not list `images` and `masks` by file name",
+                hint="A folder to train on has them as objects; one to evaluate on has a list",
+            )
         self.folder = folder
-        self.plain = tuple(sorted(name for name in index["images"] if name not in index["masks"]))
+        self.plain = tuple(sorted(name for name in pictures if name not in masks))
         self.masked = tuple(
             MaskedPhoto(name, tuple(RunLength.from_coco(entry["rle"]) for entry in entries))
-            for name, entries in sorted(index["masks"].items())
-            if entries and name in index["images"]
+            for name, entries in sorted(masks.items())
+            if entries and name in pictures
         )
         cutouts = sorted(folder.glob("cutouts_*/*.png"))
         self.cutouts = tuple(str(path.relative_to(folder)) for path in cutouts)

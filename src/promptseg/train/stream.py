@@ -14,6 +14,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from promptseg.errors import ConfigError
 from promptseg.shapes import MaskArray
 from promptseg.train.photos import Photos
 from promptseg.train.scenes import Scene, SceneMaker
@@ -37,12 +38,18 @@ class StreamOptions:
     """How scenes are drawn: each is shown `repeats` times on average, `things` of it asked."""
 
     side: int = 256
-    batch: int = 8
+    batch: int = 4
     things: int = 4
     repeats: float = 2.0
     buffer: int = 256
     workers: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.side < 64 or self.side % 32:
+            raise ConfigError(
+                f"the side of a scene is a multiple of 32 from 64 on, got {self.side}"
+            )
 
 
 class SceneStream(IterableDataset[SceneBatch]):
@@ -106,10 +113,10 @@ def _batch(scenes: list[Scene], rng: np.random.Generator, things: int) -> SceneB
     images = np.stack([scene.image.transpose(2, 0, 1) for scene in scenes])
     chosen, outlines, known = [], [], []
     for scene in scenes:
-        areas = np.sqrt(scene.masks.sum(axis=(1, 2)))
         # The large ones a little more often: crowds of small things would be all there is.
-        chances = np.sqrt(areas) / np.sqrt(areas).sum()
-        picks = rng.choice(len(areas), things, replace=len(areas) < things, p=chances)
+        weights = scene.masks.sum(axis=(1, 2)) ** 0.25
+        chances = weights / weights.sum()
+        picks = rng.choice(len(weights), things, replace=len(weights) < things, p=chances)
         chosen.append(scene.masks[picks])
         edges, covered = _outline(scene.masks)
         outlines.append(edges)

@@ -54,9 +54,10 @@ class ScoreHead(nn.Module):
             ],
             dim=2,
         )
-        levelled = self.level(evidence.flatten(0, 1)).view_as(evidence)
+        dtype = self.iou.weight.dtype
+        levelled = self.level(evidence.flatten(0, 1).to(dtype)).view_as(evidence)
         scores = self.iou(self.judge(levelled))[..., 0].float().sigmoid()
-        presence = self.presence(torch.cat([summary, scores.detach()], dim=1))[:, 0]
+        presence = self.presence(torch.cat([summary, scores.detach()], dim=1).to(dtype))[:, 0]
         return scores, presence
 
 
