@@ -1,6 +1,6 @@
 """The simulated annotator: where a person would click next, given what is wrong.
 
-It knows masks only, no model, so that training and measuring share it.
+It knows masks only, no model. Training has an annotator of its own, less tidy than this one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise MissingExtraError(
         "simulated clicks need OpenCV, which is not installed",
-        hint="pip install 'promptseg[evaluate]', or 'promptseg[train]' to train",
+        hint="pip install 'promptseg[evaluate]'",
     ) from error
 
 
