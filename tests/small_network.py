@@ -25,7 +25,7 @@ def small_network(seed: int = 3) -> TinyNetwork:
         torch.manual_seed(seed)
         network = TinyNetwork(SMALL, digest=f"random {seed}")
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 nn.init.normal_(module.weight, 1.0, 0.2)
                 nn.init.normal_(module.bias, 0.0, 0.2)
                 nn.init.normal_(module.running_mean, 0.0, 0.2)

@@ -100,7 +100,7 @@ def test_the_rate_rises_stays_and_falls() -> None:
 
 def test_a_rate_that_is_no_rate_is_refused() -> None:
     """A nan would make every weight one."""
-    with pytest.raises(ConfigError, match="between 0 and 1, got nan"):
+    with pytest.raises(ConfigError, match="at most 1, got nan"):
         TrainOptions(rate=float("nan"))
 
 

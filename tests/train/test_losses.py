@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from promptseg.nn.tiny.decoder import CoarseAnswer
+from promptseg.nn.outputs import MaskLogits
 from promptseg.train import losses
 
 # Each pixel is the cell that it lies in.
@@ -20,10 +20,10 @@ def square() -> torch.Tensor:
     return truth
 
 
-def answer(*masks: torch.Tensor, scores: list[float]) -> CoarseAnswer:
+def answer(*masks: torch.Tensor, scores: list[float]) -> MaskLogits:
     """Sure candidates at stride 4."""
     logits = torch.stack([20 * mask[0, ::2, ::2] - 10 for mask in masks])[None]
-    return CoarseAnswer(logits, torch.tensor([scores]), torch.zeros(1))
+    return MaskLogits(logits, torch.tensor([scores]), torch.zeros(1))
 
 
 def test_iou_of_half_a_mask() -> None:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptseg.errors import ConfigError, OutputError
-from promptseg.nn.tiny.decoder import CoarseAnswer, blended
+from promptseg.nn.outputs import MaskLogits
+from promptseg.nn.tiny.decoder import blended
 from promptseg.nn.tiny.encoder import COST_FLOOR, TinyFeatures
 from promptseg.nn.tiny.model import MEAN, STD, TinyNetwork
 from promptseg.train.annotator import Annotator
@@ -52,8 +53,8 @@ class TrainOptions:
     stream: StreamOptions = field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate < 1:
-            raise ConfigError(f"a learning rate lies between 0 and 1, got {self.rate}")
+        if not 0 < self.rate <= 1:
+            raise ConfigError(f"a learning rate is above 0 and at most 1, got {self.rate}")
 
 
 class Numbers(NamedTuple):
@@ -212,7 +213,7 @@ def normalised(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
 
 @torch.no_grad()
 def chosen_logits(
-    answer: CoarseAnswer, blend: Float[Tensor, "n 36 h w"]
+    answer: MaskLogits, blend: Float[Tensor, "n 36 h w"]
 ) -> Float[Tensor, "n 2*h 2*w"]:
     """Return each prompt's candidate of the highest score, as the engine would."""
     rows = torch.arange(len(blend), device=blend.device)

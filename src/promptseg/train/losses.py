@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from promptseg.nn.tiny.decoder import CoarseAnswer, blended
+from promptseg.nn.outputs import MaskLogits
+from promptseg.nn.tiny.decoder import blended
 
 
 class MaskLosses(NamedTuple):
@@ -23,7 +24,7 @@ class MaskLosses(NamedTuple):
 
 
 def mask_losses(
-    answer: CoarseAnswer,
+    answer: MaskLogits,
     blend: Float[Tensor, "n 36 h w"],
     truth: Float[Tensor, "n 2*h 2*w"],
     *,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,14 +13,6 @@ from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.encoder import TinyFeatures
 from promptseg.nn.tiny.layers import ConvNorm, GlobalContext, ResidualBlock, enlarge
 from promptseg.nn.tiny.scoring import ScoreHead
-
-
-class CoarseAnswer(NamedTuple):
-    """Candidates at stride 4, before they are blended to stride 2."""
-
-    logits: Float[Tensor, "n m h w"]
-    scores: Float[Tensor, "n m"]
-    presence: Float[Tensor, " n"]
 
 
 class TinyDecoder(nn.Module):
@@ -60,9 +50,9 @@ class TinyDecoder(nn.Module):
     def forward(self, features: TinyFeatures, prompts: PromptTensors) -> MaskLogits:
         """Answer `n` prompts on `n` images' features."""
         coarse = self.coarse(features, prompts)
-        return MaskLogits(blended(coarse.logits, features.blend), coarse.scores, coarse.presence)
+        return coarse._replace(logits=blended(coarse.logits, features.blend))
 
-    def coarse(self, features: TinyFeatures, prompts: PromptTensors) -> CoarseAnswer:
+    def coarse(self, features: TinyFeatures, prompts: PromptTensors) -> MaskLogits:
         """Answer at stride 4, which is where training compares candidates."""
         maps = prompt_maps.draw(features, prompts, heads=self.heads, sweeps=self.sweeps)
         maps = maps.to(features.grid4.dtype, memory_format=torch.channels_last)
@@ -81,7 +71,7 @@ class TinyDecoder(nn.Module):
         logits = self.masks(fine).float() + self.straight(maps).float()
         summary = bottom.mean(dim=(2, 3))
         scores, presence = self.score(logits.detach(), middle, summary, features, prompts)
-        return CoarseAnswer(logits, scores, presence)
+        return MaskLogits(logits, scores, presence)
 
 
 def blended(

@@ -47,7 +47,7 @@ def draw(
     boxed = prompts.boxed[:, None, None].expand(-1, *size).float()
     boxes = torch.stack([inside, boxed], dim=1)
 
-    hint = pooled_hint(prompts, size)
+    hint = pooled_hint(prompts)
     hinted = prompts.hinted[:, None, None].expand(-1, *size).float()
     likely = hint.sigmoid() * hinted
     hints = torch.stack([hint / 4, likely, hinted], dim=1)
@@ -63,12 +63,10 @@ def draw(
     return torch.cat([clicks, boxes, hints, distances, likeness, bulge], dim=1)
 
 
-def pooled_hint(prompts: PromptTensors, size: tuple[int, int]) -> Float[Tensor, "n h w"]:
-    """Hints brought to stride 4 and kept within limits; zero where there is none."""
+def pooled_hint(prompts: PromptTensors) -> Float[Tensor, "n h w"]:
+    """Hints brought from stride 2 to 4 and kept within limits; zero where there is none."""
     hints = prompts.hints.float().clamp(-HINT_LIMIT, HINT_LIMIT)
-    if hints.shape[-2:] != size:
-        hints = functional.adaptive_avg_pool2d(hints[:, None], size)[:, 0]
-    return hints * prompts.hinted[:, None, None]
+    return functional.avg_pool2d(hints[:, None], 2)[:, 0] * prompts.hinted[:, None, None]
 
 
 def _squared_distance(

@@ -111,7 +111,7 @@ def _measures(
     held = boxed * in_box / (area + 1)
     filled = boxed * in_box / (covered.sum(dim=(2, 3)) + 1)
 
-    hint = prompt_maps.pooled_hint(prompts, (h, w)).sigmoid()[:, None]
+    hint = prompt_maps.pooled_hint(prompts).sigmoid()[:, None]
     shared = (chance * hint).sum(dim=(2, 3))
     hinted = prompts.hinted[:, None].float()
     like_hint = hinted * shared / (area + hint.sum(dim=(2, 3)) - shared + 1)
