@@ -18,37 +18,35 @@ def geodesic_distance(
     straight stretches are exact and longer ones are bounded from above. `FAR` where nothing was
     reached or there is no seed. Always in float32.
     """
-    costs = costs.float()
-    distance = torch.full_like(costs, FAR).masked_fill(seeds, 0.0)
-    along_rows, along_columns = _travel(costs, 2), _travel(costs, 1)
+    # The axis that is walked along comes first, so that every step of it is one block of memory.
+    by_column = costs.float().permute(2, 1, 0).contiguous()  # w h n
+    by_row = by_column.transpose(0, 1).contiguous()  # h w n
+    across, down = _travel(by_column), _travel(by_row)
+    distance = torch.full_like(by_column, FAR).masked_fill(seeds.permute(2, 1, 0), 0.0)
     for _ in range(sweeps):
-        distance = _relax(distance, along_rows, 2)
-        distance = _relax(distance, along_columns, 1)
-    return distance
+        distance = _relax(distance, across).transpose(0, 1).contiguous()
+        distance = _relax(distance, down).transpose(0, 1).contiguous()
+    return distance.permute(2, 1, 0).contiguous()
 
 
-def _travel(costs: Tensor, axis: int) -> Tensor:
+def _travel(costs: Float[Tensor, "l _ n"]) -> Float[Tensor, "l _ n"]:
     """Cost of walking from the first cell of each line to every cell of it."""
     half = costs / 2
-    return costs.cumsum(axis) - half - half.narrow(axis, 0, 1)
+    return costs.cumsum(0) - half - half[:1]
 
 
-def _relax(distance: Tensor, travel: Tensor, axis: int) -> Tensor:
-    forward = _least_so_far(distance - travel, axis, backwards=False) + travel
-    backward = _least_so_far(distance + travel, axis, backwards=True) - travel
+def _relax(
+    distance: Float[Tensor, "l _ n"], travel: Float[Tensor, "l _ n"]
+) -> Float[Tensor, "l _ n"]:
+    forward = _least_so_far(distance - travel) + travel
+    backward = _least_so_far((distance + travel).flip(0)).flip(0) - travel
     return torch.minimum(forward, backward).clamp_(0.0, FAR)
 
 
-def _least_so_far(values: Tensor, axis: int, *, backwards: bool) -> Tensor:
-    """Running minimum along an axis, by doubling strides: some ten times as fast as `cummin`."""
-    length, stride = values.shape[axis], 1
-    while stride < length:
-        left = values.narrow(axis, 0, length - stride)
-        right = values.narrow(axis, stride, length - stride)
-        least = torch.minimum(left, right)
-        if backwards:
-            values = torch.cat([least, values.narrow(axis, length - stride, stride)], dim=axis)
-        else:
-            values = torch.cat([values.narrow(axis, 0, stride), least], dim=axis)
+def _least_so_far(values: Float[Tensor, "l _ n"]) -> Float[Tensor, "l _ n"]:
+    """Running minimum along the first axis, by doubling strides: far quicker than `cummin`."""
+    stride = 1
+    while stride < len(values):
+        values = torch.cat([values[:stride], torch.minimum(values[stride:], values[:-stride])])
         stride *= 2
     return values
