@@ -266,7 +266,8 @@ def test_the_built_in_model_segments_a_photo(photo, tmp_path, monkeypatch, capsy
     assert inside > 0.4 * (308 - 18) * (409 - 172)
     assert inside > 0.8 * mask.sum()
     assert len(COCO("coco.json").anns) == 1
-    assert Image.open("coffee.overlay.png").size == (600, 400)
+    with Image.open("coffee.overlay.png") as picture:
+        assert picture.size == (600, 400)
 
 
 def test_an_unknown_model_lists_what_there_is(photo, capsys):
