@@ -168,3 +168,13 @@ def test_half_precision_answers_alike(dtype: torch.dtype) -> None:
 
     assert (one.logits - other.logits.float()).abs().mean() < 0.05 * one.logits.abs().mean()
     torch.testing.assert_close(one.scores, other.scores, atol=0.03, rtol=0)
+
+
+def test_many_points_are_taken_a_few_at_a_time(network: TinyNetwork, features) -> None:
+    """A point said forty times answers as the point said once, whatever slice it falls into."""
+    once = row(prompts(3), 0)
+    often = once._replace(points=once.points.repeat(1, 20, 1), labels=once.labels.repeat(1, 20))
+    with torch.inference_mode():
+        first, second = network.decode(features, once), network.decode(features, often)
+
+    torch.testing.assert_close(first.logits, second.logits, rtol=1e-5, atol=1e-5)

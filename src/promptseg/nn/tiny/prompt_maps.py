@@ -13,6 +13,7 @@ from promptseg.nn.tiny.geodesic import FAR, geodesic_distance
 
 STRIDE = 4
 HINT_LIMIT = 8.0
+POINTS_AT_ONCE = 16
 
 
 def map_count(heads: int) -> int:
@@ -75,12 +76,19 @@ def _squared_distance(
     """Squared distance, in cells, to the nearest chosen point; `FAR` squared without one."""
     rows = torch.arange(size[0], device=points.device, dtype=points.dtype)
     columns = torch.arange(size[1], device=points.device, dtype=points.dtype)
-    down = (rows - points[..., 1:]).square()  # n p h
-    across = (columns - points[..., :1]).square()  # n p w
-    squared = down[..., :, None] + across[..., None, :]  # n p h w
-    far = torch.full_like(squared[:, :1], FAR * FAR)
-    squared = squared.masked_fill(~chosen[..., None, None], FAR * FAR)
-    return torch.cat([squared, far], dim=1).amin(dim=1)
+    nearest = torch.full((len(points), *size), FAR * FAR, device=points.device)
+    for few, these in zip(_slices(points, 1), _slices(chosen, 1), strict=True):
+        down = (rows - few[..., 1:]).square()  # n p h
+        across = (columns - few[..., :1]).square()  # n p w
+        squared = down[..., :, None] + across[..., None, :]  # n p h w
+        squared = squared.masked_fill(~these[..., None, None], FAR * FAR)
+        nearest = torch.minimum(nearest, squared.amin(dim=1))
+    return nearest
+
+
+def _slices(tensor: Tensor, axis: int) -> tuple[Tensor, ...]:
+    """A few points at a time, so that memory does not grow with how many there are."""
+    return tensor.split(POINTS_AT_ONCE, dim=axis)
 
 
 def _cells(
@@ -172,21 +180,26 @@ def _likeness_maps(
     )[..., 0]  # n e p
     mass = region.sum(dim=(1, 2))[:, None] + 1e-3
     mean = torch.einsum("nehw,nhw->ne", appearance, region) / mass
-    asked = torch.cat([sampled, mean[:, :, None]], dim=2)
-    n, _, p = asked.shape
-    cosines = torch.einsum(
-        "nkdp,nkdhw->nkphw",
-        asked.view(n, heads, -1, p),
-        appearance.reshape(n, heads, -1, height, width),
-    )
-    like, region_like = cosines[:, :, :-1], cosines[:, :, -1]
-    return torch.cat([_highest(like, labels == 1), _highest(like, labels == 0), region_like], dim=1)
+    parts = appearance.reshape(len(appearance), heads, -1, height, width)
+    floor = torch.full_like(parts[:, :, 0], -1.0)
+    included = excluded = floor
+    for few, these in zip(_slices(sampled, 2), _slices(labels, 1), strict=True):
+        cosines = _cosines(few, parts)
+        included = torch.maximum(included, _highest(cosines, these == 1))
+        excluded = torch.maximum(excluded, _highest(cosines, these == 0))
+    return torch.cat([included, excluded, _cosines(mean[:, :, None], parts)[:, :, 0]], dim=1)
+
+
+def _cosines(
+    asked: Float[Tensor, "n e p"], parts: Float[Tensor, "n k d h w"]
+) -> Float[Tensor, "n k p h w"]:
+    """Compare vectors with every cell, head by head; heads have length one already."""
+    n, heads = parts.shape[:2]
+    return torch.einsum("nkdp,nkdhw->nkphw", asked.view(n, heads, -1, asked.shape[2]), parts)
 
 
 def _highest(
     cosines: Float[Tensor, "n k p h w"], chosen: Bool[Tensor, "n p"]
 ) -> Float[Tensor, "n k h w"]:
     """The highest cosine over the chosen points; minus one without any."""
-    masked = cosines.masked_fill(~chosen[:, None, :, None, None], -1.0)
-    floor = torch.full_like(masked[:, :, :1], -1.0)
-    return torch.cat([masked, floor], dim=2).amax(dim=2)
+    return cosines.masked_fill(~chosen[:, None, :, None, None], -1.0).amax(dim=2)
