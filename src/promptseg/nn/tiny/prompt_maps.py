@@ -88,7 +88,7 @@ def _squared_distance(
 
 def _slices(tensor: Tensor, axis: int) -> tuple[Tensor, ...]:
     """A few points at a time, so that memory does not grow with how many there are."""
-    return tensor.split(POINTS_AT_ONCE, dim=axis)
+    return torch.split(tensor, POINTS_AT_ONCE, dim=axis)
 
 
 def _cells(
