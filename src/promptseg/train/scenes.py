@@ -7,7 +7,6 @@ pseudo-objects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -31,36 +30,19 @@ class Scene(NamedTuple):
     masks: MaskStack
 
 
-@dataclass(frozen=True, kw_only=True)
-class SceneMix:
-    """How often each kind of scene is made; any positive weights."""
-
-    pasted: float = 0.40
-    regions: float = 0.15
-    pattern: float = 0.10
-    masked: float = 0.20
-    pseudo: float = 0.15
-
-
 class SceneMaker:
     """Makes scene number `i` of a seed, always the same one."""
 
-    def __init__(
-        self, photos: Photos, *, side: int, seed: int, mix: SceneMix | None = None
-    ) -> None:
-        mix = mix or SceneMix()
-        weights = np.array([mix.pasted, mix.regions, mix.pattern, mix.masked, mix.pseudo])
+    def __init__(self, photos: Photos, *, side: int, seed: int) -> None:
         self.photos = photos
         self.side = side
         self.seed = seed
-        self.makers = (pasted, regions, pattern, masked, pseudo)
-        self.chances = weights / weights.sum()
 
     def __call__(self, index: int) -> Scene:
         """Make a scene with at least one mask."""
         rng = np.random.default_rng((self.seed, index))
         while True:
-            maker = self.makers[rng.choice(len(self.makers), p=self.chances)]
+            maker = MAKERS[rng.choice(len(MAKERS), p=CHANCES)]
             image, masks = maker(rng, self.photos, self.side)
             kept = _worth_asking(masks)
             if len(kept):
@@ -305,3 +287,8 @@ def _halved(masks: MaskStack) -> MaskStack:
     """Half the side, a pixel being set where at least two of its four are."""
     counts = sum(masks[:, y::2, x::2].astype(np.uint8) for y in (0, 1) for x in (0, 1))
     return np.asarray(counts >= 2)
+
+
+# How often each kind is made: chosen by eye, not tuned.
+MAKERS = (pasted, regions, pattern, masked, pseudo)
+CHANCES = (0.40, 0.15, 0.10, 0.20, 0.15)

@@ -37,7 +37,7 @@ class TinyNetwork(nn.Module):
         return ImageFeatures(tuple(self.encoder(pixels)))
 
     def decode(self, features: ImageFeatures, prompts: PromptTensors) -> MaskLogits:
-        """Answer `n` prompts on the features of one image, or of `n`, one for each prompt."""
+        """Answer `n` prompts on the features of one image."""
         count = len(prompts.points)
         grids = (grid.expand(count, -1, -1, -1) for grid in features.grids)
         answer: MaskLogits = self.decoder(TinyFeatures(*grids), prompts)
