@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
-from importlinter.cli import lint_imports
 
 import promptseg
 
@@ -39,23 +36,10 @@ def in_a_new_process(code):
     return ended.stdout.decode()
 
 
-def test_arrows_point_down(root, monkeypatch, capsys):
-    """The import contracts of pyproject.toml hold."""
-    monkeypatch.chdir(root)
-    assert lint_imports(no_cache=True) == 0, capsys.readouterr().out
-
-
-def test_import_is_quick_silent_and_light():
-    """`import promptseg` is silent, quick, and loads neither numpy nor torch."""
-    code = (
-        "import sys, time, json; began = time.process_time(); import promptseg; "
-        "print(json.dumps([time.process_time() - began, 'torch' in sys.modules, "
-        "'numpy' in sys.modules]))"
-    )
-    seconds, torch, numpy = json.loads(in_a_new_process(code))
-    assert seconds < 0.3
-    assert not torch
-    assert not numpy
+def test_import_is_silent_and_light():
+    """`import promptseg` says nothing, and loads neither numpy nor torch."""
+    code = "import sys, promptseg; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    assert in_a_new_process(code) == "False False\n"
 
 
 def test_the_nouns_load_without_torch():
@@ -79,11 +63,12 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_importing_changes_no_global_switch():
     """Loading the api leaves torch's threads, precision and gradients as they were."""
-    import torch
-
-    before = (torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype())
-    import_module("promptseg.api")
-    assert (torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()) == before
+    code = (
+        "import torch; switches = lambda: (torch.get_num_threads(), torch.is_grad_enabled(), "
+        "torch.get_default_dtype(), torch.backends.cuda.matmul.allow_tf32); "
+        "before = switches(); import promptseg.api; print(switches() == before)"
+    )
+    assert in_a_new_process(code) == "True\n"
 
 
 def test_files_stay_small(root):
