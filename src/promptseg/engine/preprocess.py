@@ -36,7 +36,8 @@ def to_pixels(
     squashed = [
         squash(_tensor(image).to(runtime.device), spec.image_side, white=255.0) for image in images
     ]
-    return (torch.cat(squashed) - mean) / std
+    pixels = (torch.cat(squashed) - mean) / std
+    return pixels.contiguous(memory_format=torch.channels_last)  # as convolutions like it best
 
 
 def prompt_tensors(

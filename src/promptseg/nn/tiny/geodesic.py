@@ -38,15 +38,19 @@ def _travel(costs: Float[Tensor, "l _ n"]) -> Float[Tensor, "l _ n"]:
 def _relax(
     distance: Float[Tensor, "l _ n"], travel: Float[Tensor, "l _ n"]
 ) -> Float[Tensor, "l _ n"]:
-    forward = _least_so_far(distance - travel) + travel
-    backward = _least_so_far((distance + travel).flip(0)).flip(0) - travel
-    return torch.minimum(forward, backward).clamp_(0.0, FAR)
+    """Walk all lines both ways at once: the way back is the way there on flipped lines."""
+    both = torch.stack([distance - travel, (distance + travel).flip(0)], dim=1)
+    forward, backward = _least_so_far(both).unbind(dim=1)
+    return torch.minimum(forward + travel, backward.flip(0) - travel).clamp_(0.0, FAR)
 
 
-def _least_so_far(values: Float[Tensor, "l _ n"]) -> Float[Tensor, "l _ n"]:
+def _least_so_far(values: Float[Tensor, "l 2 _ n"]) -> Float[Tensor, "l 2 _ n"]:
     """Running minimum along the first axis, by doubling strides: far quicker than `cummin`."""
+    spare = torch.empty_like(values)
     stride = 1
     while stride < len(values):
-        values = torch.cat([values[:stride], torch.minimum(values[stride:], values[:-stride])])
+        spare[:stride] = values[:stride]
+        torch.minimum(values[stride:], values[:-stride], out=spare[stride:])
+        values, spare = spare, values
         stride *= 2
     return values
