@@ -127,6 +127,7 @@ def test_hints_are_values():
         (np.zeros((0, 5), bool), "a hint needs two axes, got shape (0, 5)"),
         (np.array([[0.5, math.nan]]), "logits of a hint must be finite, got nan or inf"),
         (np.array([[0.5, math.inf]]), "logits of a hint must be finite, got nan or inf"),
+        (np.array([[0.5, -1e39]]), "logits of a hint must fit in float32, got -1e+39"),
         (np.array([[0, 255]], np.uint8), "a mask hint holds 0 and 1, got 255"),
         (
             np.array([[0.0, 1.0]], np.float32),

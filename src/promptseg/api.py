@@ -48,7 +48,7 @@ def load(
     if cache_bytes < 0:
         raise ConfigError(f"`cache_bytes` is at least 0, got {cache_bytes}")
     source = catalog.find(name)
-    network = runtime.place(load_network(name))
+    network = runtime.place(load_network(source.path))
     return Model(source.name, network, runtime, cache=FeatureCache(cache_bytes))
 
 

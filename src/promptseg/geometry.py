@@ -90,11 +90,6 @@ class Box:
         """Return (x0, y0, x1, y1) as float64."""
         return np.array(astuple(self), dtype=np.float64)
 
-    @property
-    def xywh(self) -> BoxRow:
-        """The same box as (x0, y0, width, height), which is how COCO writes it."""
-        return np.array([self.x0, self.y0, self.x1 - self.x0, self.y1 - self.y0])
-
     def __str__(self) -> str:
         return f"({self.x0:g}, {self.y0:g}, {self.x1:g}, {self.y1:g})"
 

@@ -189,6 +189,11 @@ def _hint(values: ArrayLike) -> HintArray:
                 f"a {mask.dtype} hint counts as logits, but this one holds only 0 and 1",
                 hint="If it is a mask, pass `mask.astype(bool)`",
             )
+        if np.abs(mask).max() > np.finfo(np.float32).max:
+            raise PromptError(
+                f"logits of a hint must fit in float32, got {mask.flat[np.abs(mask).argmax()]:g}",
+                hint=MASK_HINT,
+            )
         logits: HintArray = mask.astype(np.float32)
         return logits
     wrong = mask[(mask != 0) & (mask != 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from promptseg.errors import ConfigError
 
@@ -49,11 +49,6 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         cache_bytes=_whole_number(given, "cache_bytes", Settings.cache_bytes),
         max_pixels=_whole_number(given, "max_pixels", Settings.max_pixels),
     )
-
-
-def names() -> list[str]:
-    """Return the names of all settings."""
-    return [each.name for each in fields(Settings)]
 
 
 def variable(name: str) -> str:

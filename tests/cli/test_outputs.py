@@ -97,9 +97,16 @@ def test_many_images_fit_in_one_coco_file(tmp_path):
 
 def test_an_input_is_never_overwritten(tmp_path):
     """`-o` with the image's own name is refused."""
-    (tmp_path / "cat.png").write_bytes(b"x")
-    with pytest.raises(OutputError, match="would overwrite the input"):
+    with pytest.raises(OutputError, match="would overwrite that input"):
         plan(tmp_path / "cat.png", [], [tmp_path / "cat.png"])
+
+
+def test_an_input_is_never_overwritten_by_another_ones_file(tmp_path):
+    """An overlay of an earlier run, now among the inputs, is not drawn over."""
+    inputs = [tmp_path / "cat.jpg", tmp_path / "cat.overlay.png"]
+    with pytest.raises(OutputError, match=r"cat\.overlay\.png` would overwrite that input"):
+        plan(tmp_path, [Format.PNG, Format.OVERLAY], inputs)
+    assert plan(tmp_path, [Format.PNG], inputs).formats == (Format.PNG,)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -106,8 +106,8 @@ def test_a_refused_step_changes_nothing(session):
 
 def test_nothing_cannot_be_added(session):
     """A step says something."""
-    with pytest.raises(PromptError, match="nothing was added"):
-        session.add()
+    with pytest.raises(PromptError, match="not a prompt: NoneType"):
+        session.add(None)
 
 
 def test_a_closed_session_answers_no_more(segmenter, white):

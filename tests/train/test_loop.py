@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from promptseg.cli.main import USAGE, main
 from promptseg.errors import ConfigError, OutputError, WeightsError
 from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.model import TinyNetwork
-from promptseg.train.loop import TrainOptions, rate_at, train_builtin
-from promptseg.train.stream import StreamOptions
+from promptseg.options import StreamOptions, TrainOptions
+from promptseg.train.loop import rate_at, train_builtin
 from promptseg.weights.load import load
 
 CONFIG = replace(
@@ -115,3 +116,14 @@ def test_an_unwritable_place_is_found_before_the_first_step(
     out = tmp_path / "new" / "folder" / "weights"
     next(train_builtin(training_folder, out, OPTIONS, start=fresh(), device=CPU))
     assert out.with_name("weights.log.jsonl").exists()
+
+
+def test_weights_to_start_with_are_not_ignored_in_silence(
+    training_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--start` beside a state that would win is refused, and the state stays."""
+    (tmp_path / "w.state").write_bytes(b"half-way")
+    arguments = ["train", "builtin", "--data", str(training_folder), "--out", str(tmp_path / "w")]
+    assert main([*arguments, "--start", str(tmp_path / "old")]) == USAGE
+    assert "`--start` would do nothing" in capsys.readouterr().err
+    assert (tmp_path / "w.state").read_bytes() == b"half-way"

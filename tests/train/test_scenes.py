@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from promptseg.errors import ConfigError
+from promptseg.options import StreamOptions
 from promptseg.train import scenes
 from promptseg.train.outlines import random_outline
 from promptseg.train.photos import Photos
 from promptseg.train.scenes import SceneMaker
-from promptseg.train.stream import SceneStream, StreamOptions
+from promptseg.train.stream import SceneStream
 from promptseg.train.textures import random_texture
 
 KINDS = (scenes.pasted, scenes.pattern, scenes.regions, scenes.masked, scenes.pseudo)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from promptseg import settings
-from promptseg.cli import console
+from promptseg.cli import console, flags
 
 
 def register(app: typer.Typer) -> None:
@@ -18,14 +18,8 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     *,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name or path of the model. [default: builtin]"),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),
-    ] = None,
+    model: flags.Model = None,
+    device: flags.Device = None,
     clicks: Annotated[
         int, typer.Option(metavar="N", min=1, help="How many clicks to take the quantiles of.")
     ] = 50,

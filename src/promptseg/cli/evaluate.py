@@ -11,7 +11,7 @@ import typer
 
 import promptseg
 from promptseg import settings
-from promptseg.cli import console
+from promptseg.cli import console, flags
 
 if TYPE_CHECKING:
     from promptseg.evaluate.predictor import Predictor
@@ -29,10 +29,7 @@ def evaluate(
         Path,
         typer.Option(metavar="DIR", help="A folder with photos and an index.json of their masks."),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name or path of the model. [default: builtin]"),
-    ] = None,
+    model: flags.Model = None,
     baselines: Annotated[
         bool,
         typer.Option(
@@ -44,16 +41,11 @@ def evaluate(
         int | None,
         typer.Option(metavar="N", help="Take at most N masks of each domain, evenly spread."),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),
-    ] = None,
+    device: flags.Device = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything as JSON, every object included.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")
-    ] = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Measure a model as interactive segmentation is measured: clicks, and the tight box.
 

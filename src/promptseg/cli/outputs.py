@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptseg.cli.formats import Format
@@ -19,22 +18,25 @@ COCO_NAME = "coco.json"
 ENDINGS = {Format.PNG: "mask.png", Format.INDEX: "index.png", Format.OVERLAY: "overlay.png"}
 
 
-@dataclass(frozen=True)
 class Outputs:
     """The files of one run: `formats` of each of `inputs` in `folder`, or one file alone.
 
     PNG files are named after their image; one COCO file holds the whole run.
     """
 
-    inputs: Sequence[Path]
-    formats: Sequence[Format]
-    folder: Path
-    file: Path | None = None
-    names: dict[Path, str] = field(init=False)
-    answers: list[tuple[str, Masks]] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", unique_names(self.inputs))
+    def __init__(
+        self,
+        inputs: Sequence[Path],
+        formats: Sequence[Format],
+        folder: Path,
+        file: Path | None = None,
+    ) -> None:
+        self.formats = formats
+        self._inputs = inputs
+        self._folder = folder
+        self.file = file
+        self._names = unique_names(inputs)
+        self._answers: list[tuple[str, Masks]] = []
 
     def write(
         self, image: ImageArray, path: Path, masks: Masks, prompts: Sequence[Prompt]
@@ -48,7 +50,7 @@ class Outputs:
         for kind in self.formats:
             target = self._target(kind, path)
             if kind is Format.COCO:
-                self.answers.append((self._title(path), masks))
+                self._answers.append((self._title(path), masks))
                 written.append(target)
             elif kind is Format.PNG:
                 written += png.write_each(masks, target)
@@ -64,20 +66,36 @@ class Outputs:
         Raises:
             OutputError: it cannot be written.
         """
-        if Format.COCO not in self.formats or not self.answers:
+        if Format.COCO not in self.formats or not self._answers:
             return None
-        return coco.write(self.answers, self._target(Format.COCO, self.inputs[0]))
+        return coco.write(self._answers, self._target(Format.COCO, self._inputs[0]))
+
+    def require_apart(self) -> None:
+        """Refuse to write over an image that is to be read.
+
+        Raises:
+            OutputError: a file of the run is one of its inputs.
+        """
+        inputs = {path.resolve() for path in self._inputs}
+        for path in self._inputs:
+            for kind in self.formats:
+                target = self._target(kind, path)
+                if target.resolve() in inputs:
+                    raise OutputError(
+                        f"writing `{target}` would overwrite that input",
+                        hint="Choose another place with `-o`",
+                    )
 
     def _target(self, kind: Format, path: Path) -> Path:
         if self.file is not None:
             return self.file
         if kind is Format.COCO:
-            return self.folder / COCO_NAME
-        return self.folder / f"{self.names[path]}.{ENDINGS[kind]}"
+            return self._folder / COCO_NAME
+        return self._folder / f"{self._names[path]}.{ENDINGS[kind]}"
 
     def _title(self, path: Path) -> str:
         """Return the image's name in the COCO file: the file's own, unless two images share it."""
-        shared = sum(path.name == other.name for other in self.inputs) > 1
+        shared = sum(path.name == other.name for other in self._inputs) > 1
         return path.as_posix() if shared else path.name
 
 
@@ -89,17 +107,18 @@ def plan(output: Path | None, formats: Sequence[Format], inputs: Sequence[Path])
 
     Raises:
         ConfigError: a single file is asked for several images or formats, or with a wrong suffix.
-        OutputError: the folder cannot be made, or the file is one of the inputs.
+        OutputError: the folder cannot be made, or a file to write is one of the inputs.
     """
     kinds = tuple(dict.fromkeys(formats))
     if output is not None and _is_file_name(output):
         return _plan_file(output, kinds, inputs)
     if output is not None and not kinds:
         kinds = (Format.PNG,)
-    folder = output or Path()
+    outputs = Outputs(inputs, kinds, output or Path())
+    outputs.require_apart()
     if kinds:
-        _make(folder)
-    return Outputs(inputs, kinds, folder)
+        _make(output or Path())
+    return outputs
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -165,12 +184,10 @@ def _plan_file(output: Path, kinds: Sequence[Format], inputs: Sequence[Path]) ->
             f"`--format {kinds[0].value}` is written as {right}, but `-o` names `{output}`",
             hint=f"Use the suffix {right}, or name a folder",
         )
-    if any(output.exists() and output.samefile(path) for path in inputs if path.exists()):
-        raise OutputError(
-            f"writing `{output}` would overwrite the input", hint="Choose another name with `-o`"
-        )
+    outputs = Outputs(inputs, kinds, output.parent, output)
+    outputs.require_apart()
     _make(output.parent)
-    return Outputs(inputs, kinds, output.parent, output)
+    return outputs
 
 
 def _make(folder: Path) -> None:

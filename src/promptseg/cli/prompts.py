@@ -9,6 +9,7 @@ from promptseg.errors import PromptError
 from promptseg.geometry import Box
 from promptseg.io import images
 from promptseg.prompts import MaskHint, Points, Prompt
+from promptseg.settings import MAX_PIXELS
 
 
 def parse(
@@ -17,6 +18,7 @@ def parse(
     exclude: Sequence[str] = (),
     boxes: Sequence[str] = (),
     mask: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Prompt]:
     """Make the prompts of one run: several boxes are as many objects, anything else is one.
 
@@ -41,7 +43,7 @@ def parse(
         Prompt(
             points=_points(points, exclude),
             box=drawn[0] if drawn else None,
-            hint=MaskHint(images.read_mask(mask)) if mask else None,
+            hint=MaskHint(images.read_mask(mask, max_pixels=max_pixels)) if mask else None,
         )
     ]
 

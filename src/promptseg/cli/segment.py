@@ -9,7 +9,7 @@ import typer
 
 import promptseg
 from promptseg import settings
-from promptseg.cli import console
+from promptseg.cli import console, flags
 from promptseg.cli.formats import Format
 from promptseg.options import SegmentOptions, help_of
 
@@ -52,18 +52,9 @@ def segment(
         Path | None,
         typer.Option(metavar="HINT.png", help="A rough mask of the object, at the image's size."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name or path of the model. [default: builtin]"),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps. [default: auto]"),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(metavar="DTYPE", help="auto, float32, bfloat16 or float16. [default: auto]"),
-    ] = None,
+    model: flags.Model = None,
+    device: flags.Device = None,
+    dtype: flags.Dtype = None,
     threshold: Annotated[
         float,
         typer.Option(metavar="T", help=help_of(SegmentOptions, "threshold")),
@@ -93,9 +84,7 @@ def segment(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON for each image.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")
-    ] = False,
+    quiet: flags.Quiet = False,
 ) -> int:
     """Segment one object, or each of several boxes.
 
@@ -111,7 +100,13 @@ def segment(
     console.listen(quiet=quiet)
     defaults = settings.load()
     options = SegmentOptions(threshold=threshold, all_candidates=all_candidates)
-    prompts = typed.parse(points=point or (), exclude=exclude or (), boxes=box or (), mask=mask)
+    prompts = typed.parse(
+        points=point or (),
+        exclude=exclude or (),
+        boxes=box or (),
+        mask=mask,
+        max_pixels=defaults.max_pixels,
+    )
     found, missing = run.find(image)
     if not found:
         return NOTHING_DONE

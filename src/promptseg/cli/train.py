@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli import console
+from promptseg import settings
+from promptseg.cli import console, flags
+from promptseg.errors import ConfigError
+from promptseg.options import StreamOptions, TrainOptions, help_of
 
 if TYPE_CHECKING:
     from promptseg.train.loop import Report
@@ -41,20 +43,26 @@ def builtin(
         Path | None,
         typer.Option(metavar="FILE", help="Weights to begin with. [default: random ones]"),
     ] = None,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="How many steps in all.")] = 20_000,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Scenes in a step.")] = 4,
+    steps: Annotated[
+        int, typer.Option(metavar="N", min=1, help=help_of(TrainOptions, "steps"))
+    ] = TrainOptions.steps,
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, help=help_of(StreamOptions, "batch"))
+    ] = StreamOptions.batch,
     side: Annotated[
-        int, typer.Option(metavar="PIXELS", help="Side of a scene, a multiple of 32.")
-    ] = 256,
-    rate: Annotated[float, typer.Option(metavar="R", help="Learning rate at its height.")] = 1.5e-3,
+        int, typer.Option(metavar="PIXELS", help=help_of(StreamOptions, "side"))
+    ] = StreamOptions.side,
+    rate: Annotated[
+        float, typer.Option(metavar="R", help=help_of(TrainOptions, "rate"))
+    ] = TrainOptions.rate,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Processes that make scenes.")
-    ] = 1,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of scenes and prompts.")] = 0,
-    device: Annotated[
-        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on the way.")] = False,
+        int, typer.Option(metavar="N", min=0, help=help_of(StreamOptions, "workers"))
+    ] = StreamOptions.workers,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help=help_of(StreamOptions, "seed"))
+    ] = StreamOptions.seed,
+    device: flags.Device = None,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Train the built-in model on scenes made on the fly; goes on where it stopped.
 
@@ -67,19 +75,22 @@ def builtin(
     from promptseg.engine.runtime import Runtime
     from promptseg.nn.tiny.config import TinyConfig
     from promptseg.nn.tiny.model import TinyNetwork
-    from promptseg.train.loop import TrainOptions, train_builtin
+    from promptseg.train.loop import state_of, train_builtin
     from promptseg.weights.load import load
 
     console.listen(quiet=quiet)
-    options = TrainOptions(steps=steps, rate=rate)
-    stream = replace(options.stream, side=side, batch=batch, workers=workers, seed=seed)
-    chosen = Runtime.choose(device).device
+    stream = StreamOptions(side=side, batch=batch, workers=workers, seed=seed)
+    options = TrainOptions(steps=steps, rate=rate, stream=stream)
+    chosen = Runtime.choose(device or settings.load().device).device
     torch.manual_seed(seed)
+    if start and state_of(out).exists():
+        raise ConfigError(
+            f"`{state_of(out)}` holds a training that goes on, so `--start` would do nothing",
+            hint="Leave `--start` out to go on, or name another file with `--out`",
+        )
     network = load(start) if start else TinyNetwork(TinyConfig())
     reports: list[Report] = []
-    for report in train_builtin(
-        data, out, replace(options, stream=stream), start=network, device=chosen
-    ):
+    for report in train_builtin(data, out, options, start=network, device=chosen):
         reports.append(report)
         if not quiet and (len(reports) == SAY_EVERY or report.step == steps):
             console.note(_line(reports))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from promptseg.engine.segmenter import EncodedImage, Segmenter
-from promptseg.errors import PromptError, PromptsegError
+from promptseg.errors import PromptsegError
 from promptseg.options import SegmentOptions
 from promptseg.prompts import MaskHint, Points, Prompt, as_prompt
 from promptseg.requests import OnePrompt
@@ -50,21 +50,16 @@ class Session:
         """The answer to all that was said so far."""
         return self._steps[-1].masks if self._steps else None
 
-    def add(self, prompt: OnePrompt | None = None) -> Masks:
+    def add(self, prompt: OnePrompt) -> Masks:
         """Say more about the object and return the new answer.
 
         Raises:
-            PromptError: nothing is said, or it does not fit the image; the session is as before.
+            PromptError: it is no prompt, or does not fit the image; the session is as before.
             PromptsegError: the session is closed.
         """
         if self._image is None:
             raise PromptsegError(
                 "the session is closed", hint="Call `add` inside the `with` block, or open another"
-            )
-        if prompt is None:
-            raise PromptError(
-                "nothing was added to the session",
-                hint="Add `Points`, a `Box`, a `MaskHint` or a `Prompt`",
             )
         new = as_prompt(prompt)
         new.check(self._image.size)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from promptseg.io.files import write_text
+from promptseg.masks import CocoRle
 from promptseg.results import Masks
 
 
@@ -18,13 +19,6 @@ class CocoImage(TypedDict):
     file_name: str
     height: int
     width: int
-
-
-class CocoRuns(TypedDict):
-    """A mask as compressed run lengths, column by column."""
-
-    size: list[int]
-    counts: str
 
 
 class CocoAnnotation(TypedDict):
@@ -39,7 +33,7 @@ class CocoAnnotation(TypedDict):
     category_id: int
     bbox: list[float]
     area: int
-    segmentation: CocoRuns
+    segmentation: CocoRle
     iscrowd: int
     score: float
     object: int
@@ -104,14 +98,13 @@ def write(
 def _annotation(masks: Masks, i: int, annotation_id: int, image_id: int) -> CocoAnnotation:
     run = masks.runs[i]
     left, top, right, bottom = (float(edge) for edge in run.box)
-    runs = run.to_coco()
     return CocoAnnotation(
         id=annotation_id,
         image_id=image_id,
         category_id=1,
         bbox=[left, top, right - left, bottom - top],
         area=int(run.area),
-        segmentation=CocoRuns(size=list(runs["size"]), counts=runs["counts"]),
+        segmentation=run.to_coco(),
         iscrowd=0,
         score=_short(masks.scores[i]),
         object=int(masks.objects[i]),

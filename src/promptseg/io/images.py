@@ -179,7 +179,8 @@ def _check_pixels(picture: ImageFile.ImageFile, path: Path, max_pixels: int) -> 
     if width * height > max_pixels:
         raise ImageError(
             f"`{path}` has {width} x {height} pixels, the limit is {max_pixels} in all",
-            hint="Make it smaller, or raise the limit with `PROMPTSEG_MAX_PIXELS`",
+            hint="Make it smaller, or raise `max_pixels`, which for the command line is the "
+            "environment variable `PROMPTSEG_MAX_PIXELS`",
         )
 
 

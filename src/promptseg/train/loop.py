@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +15,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptseg.errors import ConfigError, OutputError
+from promptseg.errors import OutputError
 from promptseg.nn.outputs import MaskLogits
 from promptseg.nn.tiny.decoder import blended
 from promptseg.nn.tiny.encoder import COST_FLOOR, TinyFeatures
 from promptseg.nn.tiny.model import MEAN, STD, TinyNetwork
+from promptseg.options import TrainOptions
 from promptseg.train.annotator import Annotator
 from promptseg.train.checkpoint import Average, load_state, save_state
 from promptseg.train.losses import MaskLosses, mask_losses, outline_loss
-from promptseg.train.stream import SceneBatch, StreamOptions, stream_batches
+from promptseg.train.stream import SceneBatch, stream_batches
 from promptseg.weights.save import save
 
 logger = logging.getLogger(__name__)
@@ -32,33 +32,12 @@ logger = logging.getLogger(__name__)
 MASK_STRIDE = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """How the built-in network is trained.
-
-    The rate warms up over `warmup` steps, stays, and falls to nothing over the last `cooldown`
-    share of `steps`. `rounds` is the most corrections that are simulated before the ones that
-    teach.
-    """
-
-    steps: int = 20_000
-    rate: float = 1.5e-3
-    warmup: int = 200
-    cooldown: float = 0.2
-    weight_decay: float = 0.02
-    rounds: int = 5
-    average: float = 0.999
-    save_every: int = 100
-    absent_share: float = 0.03
-    stream: StreamOptions = field(default_factory=StreamOptions)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise ConfigError(f"a learning rate is above 0 and at most 1, got {self.rate}")
-
-
 class Numbers(NamedTuple):
-    """Losses of a step, and the IoU of what the network chose, at first and a round later."""
+    """Losses of a step, and the IoU of what the network chose in the two rounds that teach.
+
+    `first_iou` is that of the first of them, which corrections may have gone before; `later_iou`
+    and `best_iou`, of the best candidate, are those after one click more.
+    """
 
     loss: float
     mask: float
@@ -95,7 +74,7 @@ def train_builtin(
     network = start.to(device).train()
     average = Average(network, decay=options.average)
     optimizer = _optimizer(network, options)
-    state = out.with_name(out.name + ".state")
+    state = state_of(out)
     log = out.with_name(out.name + ".log.jsonl")
     _require_writable(log)
     step = 0
@@ -121,6 +100,11 @@ def train_builtin(
             save(average.network, out)
             save_state(state, network=network, average=average, optimizer=optimizer, step=step)
         yield report
+
+
+def state_of(out: Path) -> Path:
+    """Where what going on needs lies beside the weights."""
+    return out.with_name(out.name + ".state")
 
 
 def _require_writable(log: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from promptseg.errors import ConfigError
+from promptseg.options import StreamOptions
 from promptseg.shapes import MaskArray
 from promptseg.train.photos import Photos
 from promptseg.train.scenes import Scene, SceneMaker
@@ -31,25 +30,6 @@ class SceneBatch(NamedTuple):
     masks: Bool[Tensor, "b n H W"]
     outlines: Bool[Tensor, "b h w"]
     known: Bool[Tensor, "b h w"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamOptions:
-    """How scenes are drawn: each is shown `repeats` times on average, `things` of it asked."""
-
-    side: int = 256
-    batch: int = 4
-    things: int = 4
-    repeats: float = 2.0
-    buffer: int = 256
-    workers: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.side < 64 or self.side % 32:
-            raise ConfigError(
-                f"the side of a scene is a multiple of 32 from 64 on, got {self.side}"
-            )
 
 
 class SceneStream(IterableDataset[SceneBatch]):

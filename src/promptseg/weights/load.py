@@ -11,20 +11,17 @@ from torch import Tensor
 
 from promptseg.errors import WeightsError
 from promptseg.nn.tiny.model import TinyNetwork
-from promptseg.weights import catalog
 from promptseg.weights.header import Header, digest_of
 
 DAMAGED_HINT = "Copy or download it again, or leave the model out to use the built-in one"
 
 
-def load(name: str | Path | None = None) -> TinyNetwork:
-    """Make the network of a named model or of a weights file, in float32; None is the built-in one.
+def load(path: Path) -> TinyNetwork:
+    """Make the network of a weights file, in float32.
 
     Raises:
-        ConfigError: neither a known name nor a file.
-        WeightsError: the file is damaged, or of another kind.
+        WeightsError: the file is missing, damaged, or of another kind.
     """
-    path = catalog.find(name).path
     try:
         with safe_open(path, framework="pt") as file:
             header = Header.from_metadata(file.metadata() or {})

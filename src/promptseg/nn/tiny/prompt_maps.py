@@ -26,7 +26,7 @@ def draw(
 ) -> Float[Tensor, "n maps h w"]:
     """Draw the prompts of `n` objects, given the features of each object's own image."""
     size = (features.costs.shape[2], features.costs.shape[3])
-    points = (prompts.points.float() + 0.5) / STRIDE - 0.5
+    points = cells(prompts)
     included = prompts.labels == 1
     excluded = prompts.labels == 0
     box = (prompts.boxes.float() / STRIDE).masked_fill(~prompts.boxed[:, None], 0.0)
@@ -62,6 +62,21 @@ def draw(
     likeness = _likeness_maps(features.appearance, points, prompts.labels, region, heads)
     bulge = (_box_bulge(box, size) * boxed)[:, None]
     return torch.cat([clicks, boxes, hints, distances, likeness, bulge], dim=1)
+
+
+def cells(prompts: PromptTensors) -> Float[Tensor, "n p 2"]:
+    """Where the points lie on the grid; whole numbers are the middles of its cells."""
+    return (prompts.points.float() + 0.5) / STRIDE - 0.5
+
+
+def sample(
+    grid: Float[Tensor, "n c h w"], places: Float[Tensor, "n p 2"]
+) -> Float[Tensor, "n c p"]:
+    """Read a grid at places (x, y) between its cells, bilinearly; beyond its edge, at the edge."""
+    last = torch.tensor([grid.shape[3] - 1, grid.shape[2] - 1], device=places.device)
+    # Clamped here, because not every device can repeat the border.
+    where = (places.clamp_min(0).minimum(last) + 0.5) / (last + 1) * 2 - 1
+    return functional.grid_sample(grid, where[:, :, None], align_corners=False)[..., 0]
 
 
 def pooled_hint(prompts: PromptTensors) -> Float[Tensor, "n h w"]:
@@ -173,11 +188,7 @@ def _likeness_maps(
 ) -> Float[Tensor, "n maps h w"]:
     """Cosines, head by head, with the included points, the excluded ones and the region."""
     height, width = appearance.shape[-2:]
-    scale = torch.tensor([width, height], device=points.device)
-    where = (points + 0.5) / scale * 2 - 1
-    sampled = functional.grid_sample(
-        appearance, where[:, :, None], padding_mode="border", align_corners=False
-    )[..., 0]  # n e p
+    sampled = sample(appearance, points)
     mass = region.sum(dim=(1, 2))[:, None] + 1e-3
     mean = torch.einsum("nehw,nhw->ne", appearance, region) / mass
     parts = appearance.reshape(len(appearance), heads, -1, height, width)

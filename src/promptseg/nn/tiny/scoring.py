@@ -93,11 +93,7 @@ def _measures(
         rim.sum(dim=(2, 3))[..., None] + 1e-2
     )
 
-    points = (prompts.points.float() + 0.5) / prompt_maps.STRIDE
-    where = points / torch.tensor([w, h], device=points.device) * 2 - 1
-    at_points = functional.grid_sample(
-        chance, where[:, :, None], padding_mode="border", align_corners=False
-    )[..., 0]  # n m p
+    at_points = prompt_maps.sample(chance, prompt_maps.cells(prompts))
     included = (prompts.labels == 1)[:, None]
     excluded = (prompts.labels == 0)[:, None]
     one = torch.ones(n, m, 1, device=coarse.device)
