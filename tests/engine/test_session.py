@@ -104,12 +104,6 @@ def test_a_refused_step_changes_nothing(session):
     assert session.prompt == Prompt(points=CENTRE)
 
 
-def test_nothing_cannot_be_added(session):
-    """A step says something."""
-    with pytest.raises(PromptError, match="not a prompt: NoneType"):
-        session.add(None)
-
-
 def test_a_closed_session_answers_no_more(segmenter, white):
     """After the block `add` says so; what was answered can still be read."""
     with Session(segmenter, white) as session:

@@ -49,13 +49,14 @@ def test_what_is_pasted_hides_what_lies_under_it(training_folder: Path) -> None:
 def test_regions_cover_the_plane_once() -> None:
     """Every pixel belongs to just one region."""
 
-    class NoPhotos:
-        plain = ("x",)
+    class NoPhotos(Photos):
+        def __init__(self) -> None:
+            self.plain = ("x",)
 
         def photo(self, name: str) -> np.ndarray:
             return np.full((40, 40, 3), 90, np.uint8)
 
-    scene = scenes.regions(np.random.default_rng(2), NoPhotos(), 64)  # type: ignore[arg-type]
+    scene = scenes.regions(np.random.default_rng(2), NoPhotos(), 64)
     assert (scene.masks.sum(axis=0) == 1).all()
 
 

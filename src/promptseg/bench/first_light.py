@@ -71,9 +71,9 @@ class FirstLight:
     """What a newcomer waits for.
 
     `import_seconds` is `import promptseg` in a new process and `import_loads_torch` should be
-    false. `command` is a new process from command line to written mask of a 1080p photo, with its
-    peak memory. `encode`, `click` (image and prompt in, mask out, features cached) and
-    `session_click` are of a loaded model on a 1080p image.
+    false. `command` is a new process from command line to written mask of a 1080p photo, run for
+    the second time, with its peak memory. `encode`, `click` (image and prompt in, mask out,
+    features cached) and `session_click` are of a loaded model on a 1080p image.
     """
 
     machine: Machine
@@ -149,13 +149,17 @@ def photo(size: Size, *, seed: int = 11) -> ImageArray:
 
 
 def _cold_command(name: str | None, device: str) -> Finished:
-    """Run the command line in a new process, on files that are in the disk's cache."""
+    """Run the command line in a new process, as the second time and all after it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.jpg"
         Image.fromarray(photo(FULL_HD)).save(path, quality=92)
         arguments = ["segment", str(path), "--point", "960,540", "--device", device, "--quiet"]
         arguments += ["--model", name] if name else []
-        return run_python(COMMAND_CODE, [*arguments, "-o", str(Path(folder) / "mask.png")])
+        arguments += ["-o", str(Path(folder) / "mask.png")]
+        run_python(
+            COMMAND_CODE, arguments
+        )  # compiles what was never imported, fills the disk's cache
+        return run_python(COMMAND_CODE, arguments)
 
 
 def _encode(model: Model, image: ImageArray, *, count: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -39,12 +40,15 @@ class Finished:
 def run_python(code: str, arguments: Sequence[str]) -> Finished:
     """Run a piece of code in a new Python, with `arguments` as its `sys.argv[1:]`.
 
+    It keeps the byte code that it compiles, as Python does unless it is told otherwise.
+
     Raises:
         PromptsegError: it ended with an error.
     """
     command = [sys.executable, "-c", PEAK_CODE + code, *arguments]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     seconds = time.perf_counter() - began
     said, _, peak = ended.stderr.rpartition("peak ")
     if ended.returncode or not peak.strip().isdigit():

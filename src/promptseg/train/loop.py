@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -187,7 +187,7 @@ def _learn(
     return Numbers(*(float(number.detach()) for number in (loss, mask, score, outline, *ious)))
 
 
-def normalised(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+def normalised(images: UInt8[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
     """Bring bytes to the network's scale."""
     mean = torch.tensor(MEAN, device=images.device)[:, None, None]
     std = torch.tensor(STD, device=images.device)[:, None, None]

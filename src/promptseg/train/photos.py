@@ -94,7 +94,7 @@ class Photos:
 
 def random_crop(
     rng: np.random.Generator, image: ImageArray, side: int, *, least: float = 0.35
-) -> ImageArray:
+) -> UInt8[np.ndarray, "{side} {side} 3"]:
     """Cut a random part of an image, mirrored at times, and squash it into a square."""
     window = random_window(rng, image.shape[0], image.shape[1], least=least)
     return squash(image[window], side, flip=rng.random() < 0.5)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Bool
 from skimage.segmentation import felzenszwalb
 
 from promptseg.shapes import ImageArray, MaskArray, MaskStack
@@ -274,16 +275,16 @@ def _stack(masks: list[MaskArray], side: int) -> MaskStack:
     return np.stack(masks) if masks else np.zeros((0, side, side), bool)
 
 
-def _worth_asking(masks: MaskStack) -> MaskStack:
+def _worth_asking(masks: MaskStack) -> Bool[np.ndarray, "k H W"]:
     """Keep masks that are neither specks nor nearly the whole image."""
     # Areas at stride 2, where the annotator looks, so that no thing vanishes there.
     areas = 4 * _halved(masks).sum(axis=(1, 2))
     whole = masks.shape[1] * masks.shape[2]
-    kept: MaskStack = masks[(areas >= LEAST_PIXELS) & (areas <= 0.8 * whole)]
+    kept: np.ndarray = masks[(areas >= LEAST_PIXELS) & (areas <= 0.8 * whole)]
     return kept
 
 
-def _halved(masks: MaskStack) -> MaskStack:
+def _halved(masks: MaskStack) -> Bool[np.ndarray, "n h w"]:
     """Half the side, a pixel being set where at least two of its four are."""
     counts = sum(masks[:, y::2, x::2].astype(np.uint8) for y in (0, 1) for x in (0, 1))
     return np.asarray(counts >= 2)
