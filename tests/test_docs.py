@@ -11,7 +11,6 @@ from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 
-import promptseg
 from places import ROOT
 from promptseg import settings
 from promptseg.cli.main import COMMANDS, main
@@ -98,9 +97,3 @@ def test_links_between_documents_lead_somewhere():
         if not (guide.parent / target).exists()
     ]
     assert broken == []
-
-
-def test_the_changelog_knows_this_version():
-    """There is a place for what changes next, or for the version at hand."""
-    text = (ROOT / "CHANGELOG.md").read_text()
-    assert "## [Unreleased]" in text or f"## [{promptseg.__version__}]" in text

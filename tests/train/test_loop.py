@@ -12,21 +12,12 @@ import torch
 
 from promptseg.cli.main import USAGE, main
 from promptseg.errors import ConfigError, OutputError, WeightsError
-from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.model import TinyNetwork
 from promptseg.options import StreamOptions, TrainOptions
 from promptseg.train.loop import rate_at, train_builtin
 from promptseg.weights.load import load
+from small_network import SMALL
 
-CONFIG = replace(
-    TinyConfig(),
-    image_side=64,
-    widths=(8, 8, 8, 8, 8),
-    depths=(1, 1, 1, 1),
-    decoder_widths=(8, 8, 8, 8),
-    embedding=4,
-    heads=2,
-)
 OPTIONS = TrainOptions(
     steps=6,
     save_every=2,
@@ -40,7 +31,7 @@ CPU = torch.device("cpu")
 def fresh() -> TinyNetwork:
     """The same random network each time."""
     torch.manual_seed(0)
-    return TinyNetwork(CONFIG)
+    return TinyNetwork(SMALL)
 
 
 def test_training_stops_and_goes_on(training_folder: Path, tmp_path: Path) -> None:

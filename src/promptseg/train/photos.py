@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from promptseg.errors import ConfigError
 from promptseg.masks import RunLength
@@ -60,6 +61,7 @@ class Photos:
             for name, entries in sorted(masks.items())
             if entries and name in pictures
         )
+        self.masked_chances = _chances(self.masked)
         cutouts = sorted(folder.glob("cutouts_*/*.png"))
         self.cutouts = tuple(str(path.relative_to(folder)) for path in cutouts)
         if not (self.plain and self.masked and self.cutouts):
@@ -90,6 +92,18 @@ class Photos:
         if len(self._decoded) > CACHED_FILES:
             self._decoded.popitem(last=False)
         return image
+
+
+def _chances(photos: Sequence[MaskedPhoto]) -> Float64[np.ndarray, " n"]:
+    """How often each photo is shown: every folder alike, so that no source drowns the others.
+
+    Within a folder it goes by the square root of how many masks a photo holds.
+    """
+    weights = np.sqrt([len(photo.runs) for photo in photos])
+    folders = np.array([photo.name.split("/")[0] for photo in photos])
+    totals = {folder: weights[folders == folder].sum() for folder in set(folders.tolist())}
+    chances: np.ndarray = weights / [totals[folder] for folder in folders.tolist()] / len(totals)
+    return chances
 
 
 def random_crop(

@@ -116,12 +116,7 @@ def regions(rng: np.random.Generator, photos: Photos, side: int) -> Scene:
 
 def masked(rng: np.random.Generator, photos: Photos, side: int) -> Scene:
     """Take a part of a photo that people have annotated."""
-    # Photos by the square root of what they hold, so that crowds of nuclei do not drown the rest.
-    weights = np.sqrt([len(photo.runs) for photo in photos.masked])
-    groups = np.array([photo.name.split("/")[0] for photo in photos.masked])
-    for group in set(groups):
-        weights[groups == group] /= weights[groups == group].sum()
-    photo = photos.masked[rng.choice(len(weights), p=weights / weights.sum())]
+    photo = photos.masked[rng.choice(len(photos.masked), p=photos.masked_chances)]
     image = photos.photo(photo.name)
     window = random_window(rng, *image.shape[:2], least=0.4)
     flip, turns = rng.random() < 0.5, int(rng.integers(4)) if rng.random() < 0.3 else 0
