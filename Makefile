@@ -13,7 +13,7 @@ demo: .venv/installed
 	@echo "COCO JSON:   $(CURDIR)/out/coco.json"
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --cov --cov-report=
 
 lint: .venv/developing
 	$(BIN)/ruff check

@@ -30,7 +30,7 @@ NOUNS = (
 
 def in_a_new_process(code):
     ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, timeout=60
+        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, timeout=200
     )
     assert ended.stderr == b""
     return ended.stdout.decode()
