@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptseg.errors import MaskError
+from promptseg.errors import ConfigError, MaskError
 from promptseg.geometry import Size
 from promptseg.masks import RunLength
 from promptseg.results import Masks
@@ -210,3 +210,18 @@ def test_results_load_without_torch_or_jaxtyping():
     code = "import sys, promptseg.results; print({'torch', 'jaxtyping'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_objects_of_separate_answers_stay_separate(masks):
+    """What is joined is numbered on where numbers collide, and nowhere else."""
+    joined = Masks.concatenate([masks, masks])
+    assert len(joined.best_per_object()) == 2 * len(masks.best_per_object())
+    first, second = masks[masks.objects == 0], masks[masks.objects != 0]
+    assert set(Masks.concatenate([first, second]).objects.tolist()) == set(masks.objects.tolist())
+
+
+@pytest.mark.parametrize("opacity", [-0.5, 1.5, float("nan")])
+def test_an_opacity_out_of_range_is_refused(masks, opacity):
+    """It lies in 0..1."""
+    with pytest.raises(ConfigError, match="`opacity` lies in"):
+        masks.plot(np.zeros((*masks.size, 3), np.uint8), opacity=opacity)

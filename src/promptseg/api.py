@@ -13,7 +13,7 @@ from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import Segmenter
 from promptseg.engine.session import Session
-from promptseg.errors import ConfigError
+from promptseg.errors import ConfigError, PromptError
 from promptseg.io import images
 from promptseg.nn.protocol import Promptable
 from promptseg.options import SegmentOptions
@@ -81,11 +81,28 @@ class Model:
         return self.run([SegmentRequest.of(_pixels(image), prompts, options)])[0]
 
     def run(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
-        """Answer many requests, in order; each image is encoded once."""
+        """Answer many requests, in order; each image is encoded once.
+
+        Raises:
+            PromptError: something else than a `SegmentRequest` is among them.
+        """
+        for request in requests:
+            if not isinstance(request, SegmentRequest):
+                raise PromptError(
+                    f"not a `SegmentRequest`: {type(request).__name__}",
+                    hint="Make one with `SegmentRequest.of(image, prompts)`",
+                )
         return self._segmenter.segment(requests)
 
     def session(self, image: AnyImage, *, options: SegmentOptions = DEFAULT_OPTIONS) -> Session:
-        """Refine one object step by step on an image that is encoded once."""
+        """Refine one object step by step on an image that is encoded once.
+
+        Raises:
+            ImageError: the image is missing, damaged or refused.
+            ConfigError: the options are not `SegmentOptions`.
+        """
+        if not isinstance(options, SegmentOptions):
+            raise ConfigError(f"`options` must be `SegmentOptions`, got {type(options).__name__}")
         return Session(self._segmenter, _pixels(image), options=options)
 
     def __repr__(self) -> str:

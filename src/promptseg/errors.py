@@ -5,6 +5,7 @@ PromptsegError
 ├── PromptError (ValueError)          a point, a box, a hint or their mix
 ├── ImageError (OSError, ValueError)  an image that is missing, unreadable or refused
 ├── MaskError (ValueError)            run lengths that are damaged, masks that do not fit each other
+├── SessionError (RuntimeError)       a session that was closed
 ├── WeightsError (ValueError)         a weights file that is damaged or of another kind
 ├── OutputError (OSError)             an output that cannot be written
 └── MissingExtraError (ImportError)   a feature whose optional packages are not installed
@@ -35,6 +36,10 @@ class ImageError(PromptsegError, OSError, ValueError):
 
 class MaskError(PromptsegError, ValueError):
     """Run lengths that are damaged, or masks that do not fit each other."""
+
+
+class SessionError(PromptsegError, RuntimeError):
+    """A session that is asked after it was closed."""
 
 
 class WeightsError(PromptsegError, ValueError):

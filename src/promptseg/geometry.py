@@ -127,6 +127,8 @@ class Placement:
 
 def _corner(name: str, value: object) -> float:
     try:
+        if isinstance(value, (str, bytes, bool, np.bool_)):
+            raise TypeError(value)
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise PromptError(f"a box needs numbers, got {name} = {value!r}", hint=BOX_HINT) from None

@@ -95,6 +95,10 @@ class RunLength:
     @classmethod
     def from_coco(cls, code: Mapping[str, object]) -> RunLength:
         """Read `{"size": [height, width], "counts": a list or the compressed string}`."""
+        if not isinstance(code, Mapping):
+            raise MaskError(
+                f"a COCO mask is a dict with `size` and `counts`, got {type(code).__name__}"
+            )
         counts = code.get("counts")
         match code.get("size"):
             case [int(height), int(width)]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from numbers import Real
 
 from promptseg.errors import ConfigError
 
@@ -34,7 +35,7 @@ class SegmentOptions:
 
     def __post_init__(self) -> None:
         threshold = self.threshold
-        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        if isinstance(threshold, bool) or not isinstance(threshold, Real):
             raise ConfigError(f"`threshold` must be a number, got {threshold!r}")
         if not (math.isfinite(threshold) and 0 <= threshold <= 1):
             raise ConfigError(

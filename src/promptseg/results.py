@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from promptseg.drawing import overlay
-from promptseg.errors import MaskError
+from promptseg.errors import ConfigError, MaskError
 from promptseg.geometry import Size
 from promptseg.masks import CocoRle, RunLength, overlaps, union
 from promptseg.polygons import Polygon
@@ -122,7 +122,11 @@ class Masks:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Masks]) -> Masks:
-        """Put masks of one image one after another; logits stay where every part has them."""
+        """Put masks of one image one after another; logits stay where every part has them.
+
+        A part whose objects have numbers of parts before it is numbered on from theirs, so that
+        objects of separate answers stay separate.
+        """
         if not parts:
             raise MaskError(
                 "no masks, so their size is not known", hint="Use `Masks.empty(size)` for none"
@@ -135,6 +139,7 @@ class Masks:
         columns = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS
         }
+        columns["objects"] = _numbered_on([part.objects for part in parts])
         logits = [part.logits for part in parts if len(part)]
         known = [each for each in logits if each is not None]
         alike = bool(known) and len(known) == len(logits) and len({a.shape[1:] for a in known}) == 1
@@ -207,7 +212,14 @@ class Masks:
     def plot(
         self, image: ImageArray | PIL.Image.Image, *, opacity: float = 0.45
     ) -> PIL.Image.Image:
-        """Draw the masks over their image."""
+        """Draw the masks over their image; `opacity` is that of their colour, 0..1.
+
+        Raises:
+            ConfigError: the opacity is out of range.
+            MaskError: the image is of another size.
+        """
+        if not 0 <= opacity <= 1:
+            raise ConfigError(f"`opacity` lies in 0..1, got {opacity:g}")
         return overlay(image, self.runs, opacity=opacity)
 
     def _rows(self, index: SupportsIndex | slice | ArrayLike) -> IndexArray:
@@ -230,3 +242,13 @@ class Masks:
             f"Masks({len(self)} of {len(np.unique(self.objects))} objects, {self.size}, "
             f"scores [{scores}{more}]{notes})"
         )
+
+
+def _numbered_on(columns: Sequence[IndexArray]) -> IndexArray:
+    """Join object numbers; a column that repeats one of those before it begins after them all."""
+    joined = np.zeros(0, dtype=np.int64)
+    for column in columns:
+        if np.isin(column, joined).any():
+            column = column - column.min() + joined.max() + 1
+        joined = np.concatenate([joined, column])
+    return joined

@@ -97,14 +97,14 @@ def test_many_images_fit_in_one_coco_file(tmp_path):
 
 def test_an_input_is_never_overwritten(tmp_path):
     """`-o` with the image's own name is refused."""
-    with pytest.raises(OutputError, match="would overwrite that input"):
+    with pytest.raises(OutputError, match="could overwrite an input"):
         plan(tmp_path / "cat.png", [], [tmp_path / "cat.png"])
 
 
 def test_an_input_is_never_overwritten_by_another_ones_file(tmp_path):
     """An overlay of an earlier run, now among the inputs, is not drawn over."""
     inputs = [tmp_path / "cat.jpg", tmp_path / "cat.overlay.png"]
-    with pytest.raises(OutputError, match=r"cat\.overlay\.png` would overwrite that input"):
+    with pytest.raises(OutputError, match=r"cat\.overlay\.png` could overwrite an input"):
         plan(tmp_path, [Format.PNG, Format.OVERLAY], inputs)
     assert plan(tmp_path, [Format.PNG], inputs).formats == (Format.PNG,)
 
@@ -112,5 +112,21 @@ def test_an_input_is_never_overwritten_by_another_ones_file(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     """A file in the way is an output error."""
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot make the folder"):
+    with pytest.raises(OutputError, match="cannot write to the folder"):
         plan(tmp_path / "file" / "out", [], [Path("cat.jpg")])
+
+
+def test_a_numbered_mask_or_the_hint_is_never_overwritten(tmp_path):
+    """Names that several masks of one image would get count too, and so does `--mask`."""
+    inputs = [tmp_path / "cat.jpg", tmp_path / "cat.mask-0.png"]
+    with pytest.raises(OutputError, match="could overwrite an input"):
+        plan(tmp_path, [Format.PNG], inputs)
+    with pytest.raises(OutputError, match="could overwrite an input"):
+        plan(tmp_path / "m.png", [], inputs[:1], hint=tmp_path / "m.png")
+
+
+def test_a_folder_in_the_way_of_the_coco_file_is_found_before_any_work(tmp_path):
+    """It would be found at the very end, with everything lost."""
+    (tmp_path / "coco.json").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        plan(tmp_path, [Format.COCO], [tmp_path / "cat.jpg"])

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -284,3 +290,38 @@ def test_all_candidates_are_written_apart(photo, tmp_path, monkeypatch, capsys):
     arguments = ["segment", str(photo), "--point", "285,150", "--all-candidates", "-o", "out"]
     assert main(arguments) == 0
     assert len(lines(capsys.readouterr().out)) == len(list(Path("out").iterdir())) == 3
+
+
+def test_a_name_that_grows_too_long_fails_alone(folder, capsys):
+    """The images after it are done."""
+    long = folder / f"{'l' * 250}.png"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(long)
+    last = folder / "zzz.png"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(last)
+    assert main(["segment", str(long), str(last), *BOX, "-o", "out"]) == 1
+    printed = capsys.readouterr()
+    assert "file name too long" in printed.err
+    assert printed.out.split() == ["out/zzz.mask.png"]
+
+
+def test_lines_and_the_bar_do_not_mix_on_a_terminal(folder):
+    """Every result has a line of its own, though a bar is drawn between them."""
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
+    code = "from promptseg.cli.main import run; run()"
+    arguments = ["segment", "one.png", "two.png", *BOX, "--device", "cpu"]
+    mine, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=theirs, stderr=theirs, cwd=folder
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while part := os.read(mine, 1 << 16):
+                shown += part
+        os.close(mine)
+    assert process.returncode == 0, shown
+    assert b"segment" in shown
+    plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
+    lines = [line.strip() for line in re.split(r"[\r\n]+", plain)]
+    assert [line.split(":")[0] for line in lines if ": 1 mask" in line] == ["one.png", "two.png"]

@@ -171,3 +171,23 @@ def test_padding_does_not_change_an_answer(name, prompt, padding):
         answers, others = network.decode(features, plain), network.decode(features, padded)
     for mine, theirs in zip(answers, others, strict=True):
         torch.testing.assert_close(mine, theirs, atol=ROUNDING, rtol=0)
+
+
+def test_on_a_cpu_company_does_not_move_one_bit():
+    """The same prompt once and eight times, beside others of more points, as a CPU is limited."""
+    [photo] = PHOTOS[:1]
+    asked = Prompt(box=Box(3, 2, 20, 15))
+    beside = Prompt(points=Points([(5, 5), (9, 9), (12, 3)]))
+    options = SegmentOptions(all_candidates=True, logits=True)
+    segmenter = Segmenter(NETWORKS["small"], CPU, FeatureCache(0))
+    alone, crowd = segmenter.segment(
+        [
+            SegmentRequest.of(photo, asked, options),
+            SegmentRequest.of(photo, [asked, beside] * 8, options),
+        ]
+    )
+    for number in range(0, 16, 2):
+        found = crowd[crowd.objects == number]
+        np.testing.assert_array_equal(found.logits, alone.logits)
+        np.testing.assert_array_equal(found.scores, alone.scores)
+        assert found.runs == alone.runs

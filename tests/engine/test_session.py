@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from promptseg.engine.session import Session
-from promptseg.errors import PromptError, PromptsegError
+from promptseg.errors import PromptError, SessionError
 from promptseg.options import SegmentOptions
 from promptseg.prompts import Box, MaskHint, Points, Prompt
 from promptseg.requests import SegmentRequest
@@ -108,7 +108,7 @@ def test_a_closed_session_answers_no_more(segmenter, white):
     """After the block `add` says so; what was answered can still be read."""
     with Session(segmenter, white) as session:
         masks = session.add(CENTRE)
-    with pytest.raises(PromptsegError, match="the session is closed"):
+    with pytest.raises(SessionError, match="the session is closed"):
         session.add(CENTRE)
     assert session.masks is masks
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tracemalloc
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -397,3 +400,28 @@ def test_finding_nothing_is_an_error(tmp_path, name, words):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match=words):
         images.find([tmp_path / name])
+
+
+def test_colours_in_floating_point_are_called_what_they_are(tmp_path):
+    """Pillow does not read such a TIFF, which is not the fault of the file."""
+    path = str(tmp_path / "a.tif")
+    assert cv2.imwrite(path, np.full((5, 7, 3), 0.5, np.float32))
+    with pytest.raises(ImageError, match="colours in floating point"):
+        images.read(path)
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    """As with `<(...)` in a shell, which gives a file that cannot go back."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = encoded("PNG", Image.fromarray(pixels()))
+    with ThreadPoolExecutor() as pool:
+        pool.submit(pipe.write_bytes, content)
+        np.testing.assert_array_equal(images.read(pipe), pixels())
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "images/**x", "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(name):
+    """Too long, a pattern that is none, a null byte: each is one sentence."""
+    with pytest.raises(ImageError):
+        images.find([name])

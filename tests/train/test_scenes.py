@@ -82,8 +82,8 @@ def test_outlines_and_textures_are_never_empty() -> None:
 def test_the_stream_goes_on_elsewhere(training_folder: Path) -> None:
     """A stream that starts later gives other scenes, one that starts alike the same."""
     options = StreamOptions(side=64, batch=2, things=3, workers=0, buffer=4)
-    first, again = (next(iter(SceneStream(training_folder, options))) for _ in range(2))
-    later = next(iter(SceneStream(training_folder, options, start=2)))
+    first, again = (next(iter(SceneStream(Photos(training_folder), options))) for _ in range(2))
+    later = next(iter(SceneStream(Photos(training_folder), options, start=2)))
 
     assert first.images.shape == (2, 3, 64, 64)
     assert first.masks.shape == (2, 3, 64, 64)

@@ -145,7 +145,7 @@ def test_one_flipped_bit_is_noticed(path):
         (lambda meta, _: meta.update(config=edited(meta, image_side="x")), "sizes in its header"),
         (lambda meta, _: meta.update(config=edited(meta, widths=[1])), "sizes in its header"),
         (lambda meta, _: meta.update(config=edited(meta, colour=1)), "sizes in its header"),
-        (lambda meta, _: meta.update(config=edited(meta, embedding=10**12)), "not \\("),
+        (lambda meta, _: meta.update(config=edited(meta, embedding=4000)), "not \\("),
         (lambda _, tensors: tensors.pop("decoder.masks.bias"), "missing, first: `decoder.masks.b"),
         (lambda _, tensors: tensors.update(x=torch.zeros(1)), "unknown, first: `x`"),
         (
@@ -188,3 +188,30 @@ def test_the_digest_tells_names_shapes_and_bytes_apart():
         {"a": first.int(), "b": second},
     ]
     assert len({digest, *map(digest_of, others)}) == 5
+
+
+def test_weights_that_are_no_numbers_are_refused(path):
+    """Not even with a digest that fits."""
+
+    def spoil(metadata: dict, tensors: dict) -> None:
+        tensors["decoder.masks.bias"][0] = float("nan")
+        metadata["digest"] = digest_of(tensors)
+
+    rewrite(path, spoil)
+    with pytest.raises(WeightsError, match=r"`decoder\.masks\.bias` holds NaN or infinity"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["image_side", "widths", "depths", "sweeps", "candidates"])
+def test_huge_sizes_in_a_header_are_refused_at_once(path, name):
+    """No memory and no time is spent on them."""
+
+    def enlarge(metadata: dict, _: dict) -> None:
+        config = json.loads(metadata["config"])
+        value = config[name]
+        config[name] = [32 * 10**8] * len(value) if isinstance(value, list) else 32 * 10**8
+        metadata["config"] = json.dumps(config)
+
+    rewrite(path, enlarge)
+    with pytest.raises(WeightsError, match="make no network"):
+        load(path)

@@ -5,23 +5,32 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 
 LOGS = ("promptseg", "py.warnings")
 
+# The bar that is on the terminal now, if any.
+_bars: list[Progress] = []
+
 
 def show(line: str) -> None:
     """Print one line of the result on stdout, at once."""
-    typer.echo(line)
+    with _bar_lifted():
+        typer.echo(line)
 
 
 def note(line: str) -> None:
     """Say something beside the result, on stderr."""
-    typer.echo(line, err=True)
+    with _bar_lifted():
+        typer.echo(line, err=True)
 
 
 def warn(message: str) -> None:
@@ -43,11 +52,16 @@ def progress(items: Iterable[Item], *, total: int, label: str, quiet: bool) -> I
         return
     # Here, because only a terminal needs it and loading it takes longer than the rest of `--help`.
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(
-        items, total=total, description=label, console=Console(stderr=True), transient=True
-    )
+    with Progress(
+        console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
+        _bars.append(bar)
+        try:
+            yield from bar.track(items, total=total, description=label)
+        finally:
+            _bars.remove(bar)
 
 
 def listen(*, quiet: bool) -> None:
@@ -72,4 +86,14 @@ class _Handler(logging.Handler):
 
 def _say(kind: str, message: str, colour: str) -> None:
     # The word carries the meaning; the colour, which `echo` drops off a terminal, only helps.
-    typer.echo(f"{typer.style(f'{kind}:', fg=colour, bold=True)} {message}", err=True)
+    note(f"{typer.style(f'{kind}:', fg=colour, bold=True)} {message}")
+
+
+@contextmanager
+def _bar_lifted() -> Iterator[None]:
+    """Take the bar off the terminal while a line is printed there, so that they do not mix."""
+    for bar in _bars:
+        bar.stop()
+    yield
+    for bar in _bars:
+        bar.start()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -27,6 +28,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 def run() -> None:
     """Run the program on the arguments of the process, and end it with the exit status."""
+    # A file's name may hold bytes that are no text; they go out as they came in.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     sys.exit(main(sys.argv[1:]))
 
 

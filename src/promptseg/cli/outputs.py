@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from promptseg.cli.formats import Format
 from promptseg.errors import ConfigError, OutputError
 from promptseg.export import coco, overlay, png
+from promptseg.io.images import SUFFIXES
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
 
 COCO_NAME = "coco.json"
+NUMBER = re.compile(r"-\d+\.png$")
 ENDINGS = {Format.PNG: "mask.png", Format.INDEX: "index.png", Format.OVERLAY: "overlay.png"}
 
 
@@ -70,21 +74,43 @@ class Outputs:
             return None
         return coco.write(self._answers, self._target(Format.COCO, self._inputs[0]))
 
-    def require_apart(self) -> None:
-        """Refuse to write over an image that is to be read.
+    def require_apart(self, read: Sequence[Path]) -> None:
+        """Refuse to write over what the run reads.
 
         Raises:
-            OutputError: a file of the run is one of its inputs.
+            OutputError: a file of the run is one of those read.
         """
-        inputs = {path.resolve() for path in self._inputs}
+        kept = {path.resolve() for path in read}
+        # Several masks of one image get numbers: `cat.mask-0.png`.
+        kept |= {path.with_name(NUMBER.sub(".png", path.name)) for path in kept}
         for path in self._inputs:
             for kind in self.formats:
                 target = self._target(kind, path)
-                if target.resolve() in inputs:
+                if target.resolve() in kept:
                     raise OutputError(
-                        f"writing `{target}` would overwrite that input",
+                        f"writing `{target}` could overwrite an input",
                         hint="Choose another place with `-o`",
                     )
+
+    def require_writable(self) -> None:
+        """Make the folder, and try to write there, before any work.
+
+        Raises:
+            OutputError: the folder cannot be made or written to.
+        """
+        folder = self.file.parent if self.file else self._folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                pass
+            if Format.COCO in self.formats and (folder / COCO_NAME).is_dir():
+                raise IsADirectoryError(f"{COCO_NAME} in it is a folder")
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OutputError(
+                f"cannot write to the folder `{folder}`: {reason}",
+                hint="Choose another one with `-o`",
+            ) from error
 
     def _target(self, kind: Format, path: Path) -> Path:
         if self.file is not None:
@@ -99,7 +125,13 @@ class Outputs:
         return path.as_posix() if shared else path.name
 
 
-def plan(output: Path | None, formats: Sequence[Format], inputs: Sequence[Path]) -> Outputs:
+def plan(
+    output: Path | None,
+    formats: Sequence[Format],
+    inputs: Sequence[Path],
+    *,
+    hint: Path | None = None,
+) -> Outputs:
     """Decide what `-o` and `--format` mean together, and make the folder.
 
     `-o` with the suffix .png or .json is a file, else a folder; without it files go to the current
@@ -107,17 +139,19 @@ def plan(output: Path | None, formats: Sequence[Format], inputs: Sequence[Path])
 
     Raises:
         ConfigError: a single file is asked for several images or formats, or with a wrong suffix.
-        OutputError: the folder cannot be made, or a file to write is one of the inputs.
+        OutputError: the folder cannot be made or written to, or a file to write is one of the
+            inputs or the hint.
     """
     kinds = tuple(dict.fromkeys(formats))
     if output is not None and _is_file_name(output):
-        return _plan_file(output, kinds, inputs)
-    if output is not None and not kinds:
-        kinds = (Format.PNG,)
-    outputs = Outputs(inputs, kinds, output or Path())
-    outputs.require_apart()
-    if kinds:
-        _make(output or Path())
+        outputs = _plan_file(output, kinds, inputs)
+    else:
+        if output is not None and not kinds:
+            kinds = (Format.PNG,)
+        outputs = Outputs(inputs, kinds, output or Path())
+    outputs.require_apart([*inputs, hint] if hint else inputs)
+    if outputs.formats:
+        outputs.require_writable()
     return outputs
 
 
@@ -166,7 +200,7 @@ def _record(masks: Masks, i: int) -> dict[str, object]:
 
 
 def _is_file_name(output: Path) -> bool:
-    return output.suffix.lower() in (".png", ".json", ".jpg", ".jpeg") and not output.is_dir()
+    return output.suffix.lower() in (".json", *SUFFIXES) and not output.is_dir()
 
 
 def _plan_file(output: Path, kinds: Sequence[Format], inputs: Sequence[Path]) -> Outputs:
@@ -178,24 +212,10 @@ def _plan_file(output: Path, kinds: Sequence[Format], inputs: Sequence[Path]) ->
             f"{many} do not fit in the one file `{output}`",
             hint="Name a folder with `-o`, and each file gets a name of its own",
         )
-    if is_json != (kinds[0] is Format.COCO) or output.suffix.lower() in (".jpg", ".jpeg"):
-        right = ".json" if kinds[0] is Format.COCO else ".png"
+    right = ".json" if kinds[0] is Format.COCO else ".png"
+    if output.suffix.lower() != right:
         raise ConfigError(
             f"`--format {kinds[0].value}` is written as {right}, but `-o` names `{output}`",
             hint=f"Use the suffix {right}, or name a folder",
         )
-    outputs = Outputs(inputs, kinds, output.parent, output)
-    outputs.require_apart()
-    _make(output.parent)
-    return outputs
-
-
-def _make(folder: Path) -> None:
-    """Make a folder now, so that a place that cannot be written to is known before any work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(
-            f"cannot make the folder `{folder}`: {reason}", hint="Choose another one with `-o`"
-        ) from error
+    return Outputs(inputs, kinds, output.parent, output)

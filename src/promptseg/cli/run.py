@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from pathlib import Path
 import promptseg
 from promptseg.cli import console, outputs
 from promptseg.cli.outputs import Outputs
-from promptseg.errors import ImageError, OutputError, PromptsegError
+from promptseg.errors import ImageError, PromptsegError
 from promptseg.io import images
 from promptseg.options import SegmentOptions
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
 
 logger = logging.getLogger(__name__)
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,15 @@ class Run:
         """Segment one image and hand out its answer; where that fails, say why and return false.
 
         Raises:
-            OutputError: a file cannot be written, so that it is no use to go on.
+            OutputError: there is no room left to write to, so that it is no use to go on.
         """
         try:
             image = images.read(path, max_pixels=self.max_pixels)
             masks = self.model.segment(image, self.prompts, options=self.options)
             files = self.outputs.write(image, path, masks, self.prompts)
-        except OutputError:
-            raise
         except PromptsegError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM:
+                raise
             console.problem(_about(path, error), hint=error.hint)
             return False
         self._report(path, masks, files)

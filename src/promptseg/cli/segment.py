@@ -110,7 +110,7 @@ def segment(
     found, missing = run.find(image)
     if not found:
         return NOTHING_DONE
-    places = outputs.plan(output, formats or (), found)
+    places = outputs.plan(output, formats or (), found, hint=mask)
     loaded = promptseg.load(
         model or defaults.model,
         device=device or defaults.device,

@@ -20,7 +20,7 @@ SAY_EVERY = 20
 
 def register(app: typer.Typer) -> None:
     """Add the group of training commands to the program."""
-    group = typer.Typer(help="Train a model.", rich_markup_mode=None, no_args_is_help=True)
+    group = typer.Typer(help="Train a model.", rich_markup_mode=None)
     group.callback()(_group)
     group.command("builtin")(builtin)
     app.add_typer(group, name="train")

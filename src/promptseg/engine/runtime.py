@@ -33,6 +33,9 @@ class Runtime:
         Raises:
             ConfigError: a name that does not exist, or a device that this machine does not have.
         """
+        for name, value in (("device", device), ("dtype", dtype)):
+            if not isinstance(value, str):
+                raise ConfigError(f"`{name}` is a name such as `auto`, got {value!r}")
         place = _device(device)
         if dtype not in ("auto", *DTYPES):
             raise ConfigError(

@@ -54,8 +54,9 @@ class Segmenter:
     def segment(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
         """Answer each request with the masks of its objects, in the order of its prompts.
 
-        An image is encoded once however many requests name it, and company changes no answer. Only
-        one group of images and one chunk of low-resolution logits are held at a time.
+        An image is encoded once however many requests name it. Company changes no answer: to the
+        bit where `limits` are 1, as on a CPU, else up to rounding. Only one group of images and one
+        chunk of low-resolution logits are held at a time.
 
         Raises:
             PromptError: a hint's logits are not of this network's resolution.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from promptseg.engine.segmenter import EncodedImage, Segmenter
-from promptseg.errors import PromptsegError
+from promptseg.errors import SessionError
 from promptseg.options import SegmentOptions
 from promptseg.prompts import MaskHint, Points, Prompt, as_prompt
 from promptseg.requests import OnePrompt
@@ -55,10 +55,10 @@ class Session:
 
         Raises:
             PromptError: it is no prompt, or does not fit the image; the session is as before.
-            PromptsegError: the session is closed.
+            SessionError: the session is closed.
         """
         if self._image is None:
-            raise PromptsegError(
+            raise SessionError(
                 "the session is closed", hint="Call `add` inside the `with` block, or open another"
             )
         new = as_prompt(prompt)

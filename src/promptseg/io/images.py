@@ -17,11 +17,12 @@ import logging
 import struct
 import zlib
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from promptseg.errors import ImageError
 from promptseg.settings import MAX_PIXELS
@@ -138,6 +139,9 @@ def _open(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ImageError(f"cannot open `{path}`: {reason}") from error
+    if not file.seekable():  # a pipe
+        with file:
+            return BytesIO(file.read())
     return file
 
 
@@ -154,6 +158,13 @@ def _decode(file: BinaryIO, path: Path, max_pixels: int) -> ImageFile.ImageFile:
         picture.load()
     except ImageError:
         raise
+    except (UnidentifiedImageError, SyntaxError) as error:
+        logger.debug("cannot read %s", path, exc_info=True)
+        raise ImageError(
+            f"the header of `{path}` is damaged, or states a kind of pixels that is not read, "
+            "such as colours in floating point",
+            hint="Save it as PNG, JPEG, or TIFF with 8 or 16 bits a channel",
+        ) from error
     except BROKEN as error:
         logger.debug("cannot decode %s", path, exc_info=True)
         raise ImageError(f"`{path}` is damaged or cut short", hint=DAMAGED_HINT) from error
@@ -252,12 +263,18 @@ def _over_white(array: np.ndarray) -> np.ndarray:
 
 
 def _expand(path: Path) -> list[Path]:
+    try:
+        return _expanded(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ImageError(f"cannot look for `{path}`: {reason}") from error
+
+
+def _expanded(path: Path) -> list[Path]:
     if path.is_dir():
-        try:
-            found = sorted(each for each in path.iterdir() if _looks_like_image(each))
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ImageError(f"cannot look into the folder `{path}`: {reason}") from error
+        found = sorted(each for each in path.iterdir() if _looks_like_image(each))
         if not found:
             raise ImageError(f"the folder `{path}` has no images", hint=FORMATS_HINT)
         return found

@@ -24,6 +24,7 @@ from promptseg.options import TrainOptions
 from promptseg.train.annotator import Annotator
 from promptseg.train.checkpoint import Average, load_state, save_state
 from promptseg.train.losses import MaskLosses, mask_losses, outline_loss
+from promptseg.train.photos import Photos
 from promptseg.train.stream import SceneBatch, stream_batches
 from promptseg.weights.save import save
 
@@ -70,7 +71,13 @@ def train_builtin(
 
     Goes on from the state when there is one, else begins with the weights of `start`. Stopping the
     iteration at any point loses at most `save_every` steps.
+
+    Raises:
+        ConfigError: there is nothing to train on in `data`.
+        OutputError: `out` cannot be written.
+        WeightsError: the state is damaged, or of another network.
     """
+    photos = Photos(data)
     network = start.to(device).train()
     average = Average(network, decay=options.average)
     optimizer = _optimizer(network, options)
@@ -81,7 +88,7 @@ def train_builtin(
     if state.exists():
         step = load_state(state, network=network, average=average, optimizer=optimizer)
         logger.warning("going on from step %d of %s", step, state)
-    batches = stream_batches(data, options.stream, start=step * options.stream.batch)
+    batches = stream_batches(photos, options.stream, start=step * options.stream.batch)
     rng = np.random.default_rng((options.stream.seed, step))
 
     while step < options.steps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -35,8 +34,8 @@ class SceneBatch(NamedTuple):
 class SceneStream(IterableDataset[SceneBatch]):
     """Endless batches; a resumed stream starts at the scene number it is told."""
 
-    def __init__(self, folder: Path, options: StreamOptions, *, start: int = 0) -> None:
-        self.folder = folder
+    def __init__(self, photos: Photos, options: StreamOptions, *, start: int = 0) -> None:
+        self.photos = photos
         self.options = options
         self.start = start
 
@@ -45,7 +44,7 @@ class SceneStream(IterableDataset[SceneBatch]):
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         options = self.options
-        make = SceneMaker(Photos(self.folder), side=options.side, seed=options.seed)
+        make = SceneMaker(self.photos, side=options.side, seed=options.seed)
         rng = np.random.default_rng((options.seed, self.start, worker))
         buffer: list[Scene] = []
         index = self.start + worker
@@ -66,9 +65,11 @@ class SceneStream(IterableDataset[SceneBatch]):
             yield _batch([_turned(rng, scene) for scene in chosen], rng, options.things)
 
 
-def stream_batches(folder: Path, options: StreamOptions, *, start: int = 0) -> Iterator[SceneBatch]:
+def stream_batches(
+    photos: Photos, options: StreamOptions, *, start: int = 0
+) -> Iterator[SceneBatch]:
     """Start the workers and hand out batches for ever."""
-    stream = SceneStream(folder, options, start=start)
+    stream = SceneStream(photos, options, start=start)
     loader = DataLoader(
         stream,
         batch_size=None,

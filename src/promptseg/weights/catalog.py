@@ -34,10 +34,17 @@ def find(name: str | Path | None) -> Source:
     if isinstance(name, str) and name in CATALOG:
         return Source(name, CATALOG[name])
     path = Path(name)
-    if path.is_file():
+    if _is_file(path):
         return Source(path.stem, path)
     known = ", ".join(f"`{each}`" for each in CATALOG)
     raise ConfigError(
         f"there is no model and no weights file `{name}`",
         hint=f"Models by name: {known}; or give the path of a .safetensors file",
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a null byte
+        return False

@@ -52,6 +52,8 @@ def _network(header: Header, tensors: Mapping[str, Tensor]) -> TinyNetwork:
             raise WeightsError(
                 f"tensor `{name}` is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}"
             )
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise WeightsError(f"tensor `{name}` holds NaN or infinity")
     if digest_of(tensors) != header.digest:
         raise WeightsError("its tensors are not those it was written with: their digest differs")
     network.load_state_dict(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from promptseg.errors import ConfigError
+
+# Far above what is of use, and low enough that sizes in a damaged file cannot fill the memory.
+LIMIT = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,9 @@ class TinyConfig:
     sweeps: int = 4
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not all(1 <= number <= LIMIT for number in np.atleast_1d(value)):
+                raise ConfigError(f"`{name}` has numbers from 1 to {LIMIT}, got {value}")
         if self.image_side % 32:
             raise ConfigError(f"the image side must be a multiple of 32, got {self.image_side}")
         if self.embedding % self.heads:
