@@ -106,10 +106,8 @@ def test_a_missing_image_is_named(model, tmp_path):
 
 
 def test_what_is_of_another_kind_is_refused_by_name(model, image):
-    """Options, requests and names are checked where they come in."""
+    """Options and requests are checked where they come in."""
     with pytest.raises(ps.ConfigError, match="`options` must be `SegmentOptions`, got dict"):
         model.session(image, options={})
     with pytest.raises(ps.PromptError, match="not a `SegmentRequest`: tuple"):
         model.run([(image, ps.Box(1, 2, 3, 4))])
-    with pytest.raises(ps.ConfigError, match="`device` is a name such as `auto`, got None"):
-        ps.load(device=None)
