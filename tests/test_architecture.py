@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import promptseg
+from promptseg import errors
 
 NOUNS = (
     "drawing",
@@ -53,6 +54,12 @@ def test_every_public_name_is_there():
     for name in promptseg.__all__:
         assert getattr(promptseg, name) is not None
     assert set(promptseg.__all__) <= set(dir(promptseg))
+
+
+def test_every_error_is_public():
+    """What can be raised can be caught by its name."""
+    kinds = [name for name, each in vars(errors).items() if isinstance(each, type)]
+    assert set(kinds) <= set(promptseg.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error():

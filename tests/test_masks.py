@@ -208,3 +208,12 @@ def test_masks_of_different_sizes_are_not_compared():
     for act in (one.intersection, one.union, lambda mask: overlaps([one], [mask])):
         with pytest.raises(MaskError, match="different sizes cannot be compared: 5 x 3"):
             act(other)
+
+
+@pytest.mark.parametrize("counts", [[2**63 - 1, 2**63 - 1, 6], [10**30], [-(10**30), 4]])
+def test_runs_too_long_to_add_up_are_refused(counts):
+    """A sum that wraps round must not look like the right one."""
+    with pytest.raises(MaskError):
+        RunLength.from_coco({"size": [2, 2], "counts": counts})
+    with pytest.raises(MaskError):
+        RunLength.from_coco({"size": [True, 4], "counts": [4]})

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from promptseg.errors import ConfigError
-from promptseg.options import SegmentOptions, help_of
+from promptseg.options import SegmentOptions, StreamOptions, TrainOptions, help_of
 
 
 def test_the_defaults_ask_for_the_best_mask_alone():
@@ -51,3 +51,14 @@ def test_every_option_explains_itself():
     """Flags and docs are made from the help of each field."""
     for entry in fields(SegmentOptions):
         assert help_of(SegmentOptions, entry.name).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("record", "name"), [(StreamOptions, "batch"), (TrainOptions, "save_every")]
+)
+def test_numbers_of_training_have_a_least_value(record, name):
+    """None of nothing can be made."""
+    with pytest.raises(ConfigError, match=f"`{name}` is at least 1, got 0"):
+        record(**{name: 0})
+    with pytest.raises(ConfigError, match="`seed` is at least 0, got -1"):
+        StreamOptions(seed=-1)

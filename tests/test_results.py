@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,3 +226,13 @@ def test_an_opacity_out_of_range_is_refused(masks, opacity):
     """It lies in 0..1."""
     with pytest.raises(ConfigError, match="`opacity` lies in"):
         masks.plot(np.zeros((*masks.size, 3), np.uint8), opacity=opacity)
+
+
+def test_logits_of_an_answer_cannot_be_changed(masks):
+    """They are its own, as every column is."""
+    logits = np.zeros((len(masks), 4, 4), np.float32)
+    answer = replace(masks, logits=logits)
+    logits[:] = 1
+    assert not answer.logits.any()
+    with pytest.raises(ValueError, match="read-only"):
+        answer.logits[0] = 1

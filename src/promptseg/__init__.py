@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         OutputError,
         PromptError,
         PromptsegError,
+        SessionError,
         WeightsError,
     )
     from promptseg.geometry import Box, Size
@@ -50,6 +51,7 @@ __all__ = [
     "SegmentOptions",
     "SegmentRequest",
     "Session",
+    "SessionError",
     "Size",
     "WeightsError",
     "__version__",
@@ -68,6 +70,7 @@ _HOMES = {
         "OutputError",
         "PromptError",
         "PromptsegError",
+        "SessionError",
         "WeightsError",
     ),
     "geometry": ("Box", "Size"),

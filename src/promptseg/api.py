@@ -41,15 +41,15 @@ def load(
     `cache_bytes` bounds the features of images that are kept between calls; 0 keeps none.
 
     Raises:
-        ConfigError: an unknown model, device or dtype, or a device that is not there.
+        ConfigError: an unknown model, device or dtype, a device that is not there, or a negative
+            `cache_bytes`.
         WeightsError: the weights file is damaged, or of another kind.
     """
     runtime = Runtime.choose(device, dtype)
-    if cache_bytes < 0:
-        raise ConfigError(f"`cache_bytes` is at least 0, got {cache_bytes}")
+    cache = FeatureCache(cache_bytes)
     source = catalog.find(name)
     network = runtime.place(load_network(source.path))
-    return Model(source.name, network, runtime, cache=FeatureCache(cache_bytes))
+    return Model(source.name, network, runtime, cache=cache)
 
 
 class Model:
@@ -77,6 +77,7 @@ class Model:
         Raises:
             ImageError: the image is missing, damaged or refused.
             PromptError: a prompt does not fit the image or this model.
+            ConfigError: the options are not `SegmentOptions`.
         """
         return self.run([SegmentRequest.of(_pixels(image), prompts, options)])[0]
 

@@ -52,3 +52,8 @@ class OutputError(PromptsegError, OSError):
 
 class MissingExtraError(PromptsegError, ImportError):
     """A feature whose optional packages are not installed; the hint names the extra."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an operating system's error says, to be put after a colon."""
+    return (getattr(error, "strerror", None) or str(error)).lower()

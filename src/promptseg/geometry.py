@@ -130,7 +130,7 @@ def _corner(name: str, value: object) -> float:
         if isinstance(value, (str, bytes, bool, np.bool_)):
             raise TypeError(value)
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PromptError(f"a box needs numbers, got {name} = {value!r}", hint=BOX_HINT) from None
     if not math.isfinite(number):
         raise PromptError(f"a box needs finite numbers, got {name} = {number}", hint=BOX_HINT)

@@ -51,10 +51,11 @@ class RunLength:
             raise MaskError(f"a mask needs at least one pixel, got {size}")
         if (counts < 0).any():
             raise MaskError(f"a run cannot be negative, got {counts.min()}")
-        if counts.sum() != size.height * size.width:
+        pixels = size.height * size.width
+        # Each run first, because a sum of huge ones would wrap round.
+        if counts.max(initial=0) > pixels or counts.sum() != pixels:
             raise MaskError(
-                f"the runs of a mask of {size} must sum to {size.height * size.width}, "
-                f"got {counts.sum()}",
+                f"the runs of a mask of {size} must sum to {pixels}, got {sum(counts.tolist())}",
                 hint="`size` is (height, width), and runs go column by column",
             )
         if (counts[1:] == 0).any():
@@ -101,13 +102,15 @@ class RunLength:
             )
         counts = code.get("counts")
         match code.get("size"):
-            case [int(height), int(width)]:
+            case [int(height), int(width)] if not isinstance(height, bool):
                 size = Size(height, width)
             case other:
                 raise MaskError(f"a COCO mask needs `size` as [height, width], got {other!r}")
         if isinstance(counts, (str, bytes)):
             return cls(size, coco_counts.decode(counts))
         if isinstance(counts, (list, tuple)) and all(isinstance(count, int) for count in counts):
+            if any(abs(count) > 2**62 for count in counts):
+                raise MaskError(f"a run is longer than any mask: {max(counts, key=abs)}")
             return cls(size, np.array(counts, dtype=np.int64))
         raise MaskError(
             "a COCO mask needs `counts` as a string or a list of whole numbers, "

@@ -60,6 +60,7 @@ class StreamOptions:
     seed: int = field(default=0, metadata={"help": "Seed of scenes and prompts."})
 
     def __post_init__(self) -> None:
+        _require_least(self, batch=1, things=1, repeats=1, buffer=1, workers=0, seed=0)
         if self.side < 64 or self.side % 32:
             raise ConfigError(
                 f"the side of a scene is a multiple of 32 from 64 on, got {self.side}"
@@ -87,8 +88,15 @@ class TrainOptions:
     stream: StreamOptions = field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:
+        _require_least(self, steps=1, warmup=0, rounds=1, save_every=1)
         if not 0 < self.rate <= 1:
             raise ConfigError(f"a learning rate is above 0 and at most 1, got {self.rate}")
+
+
+def _require_least(record: object, **least: int) -> None:
+    for name, bound in least.items():
+        if not getattr(record, name) >= bound:
+            raise ConfigError(f"`{name}` is at least {bound}, got {getattr(record, name)}")
 
 
 def help_of(record: type, name: str) -> str:

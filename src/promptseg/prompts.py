@@ -26,7 +26,8 @@ KINDS_HINT = "A prompt is `Points`, `Box`, `MaskHint`, or a `Prompt` that mixes 
 class Points:
     """Points on one object (label 1) or off it (label 0), in pixels of the image.
 
-    Without labels every point is on the object.
+    Coordinates are (x, y) and continuous: the first pixel spans 0 to 1, its middle is 0.5. Without
+    labels every point is on the object.
 
     Raises:
         PromptError: no points, another shape than (p, 2), a coordinate that is not finite, a label

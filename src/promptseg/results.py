@@ -72,9 +72,10 @@ class Masks:
             column.flags.writeable = False
             object.__setattr__(self, name, column)
         if self.logits is not None:
-            logits = np.asarray(self.logits, dtype=np.float32)
+            logits: LogitStack = np.array(self.logits, dtype=np.float32)
             if logits.ndim != 3 or len(logits) != len(self.runs):
                 raise MaskError(f"{len(self.runs)} masks, but `logits` has shape {logits.shape}")
+            logits.flags.writeable = False
             object.__setattr__(self, "logits", logits)
 
     @classmethod

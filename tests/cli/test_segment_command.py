@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -306,6 +305,7 @@ def test_a_name_that_grows_too_long_fails_alone(folder, capsys):
 
 def test_lines_and_the_bar_do_not_mix_on_a_terminal(folder):
     """Every result has a line of its own, though a bar is drawn between them."""
+    pty = pytest.importorskip("pty")
     for name in ("one.png", "two.png"):
         Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
     code = "from promptseg.cli.main import run; run()"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 import torch
@@ -126,6 +126,7 @@ def test_an_error_reaches_only_who_made_it():
         first = pool.submit(cache.fetch, [key(3)], broken)
         assert started.wait(5)
         second = pool.submit(fetch, cache, [3])
+        wait([second], timeout=0.1)  # until it waits for the first one
         fail.set()
         with pytest.raises(RuntimeError, match="broken"):
             first.result(5)
@@ -133,24 +134,23 @@ def test_an_error_reaches_only_who_made_it():
     assert fetch(cache, [3]) == []
 
 
-def test_crossed_requests_do_not_wait_for_each_other():
-    """Two threads that want each other's images both end."""
+def test_what_is_ones_own_is_encoded_before_waiting_for_others():
+    """Else two threads could wait for each other: here the other one ends only after ours."""
     cache = FeatureCache(10 * ENTRY)
-    both = threading.Barrier(2)
+    started, ours = threading.Event(), threading.Event()
 
-    def ask(names):
-        encoder = Encoder(names)
+    def slow(places):
+        started.set()
+        assert ours.wait(5)
+        return Encoder([7])(places)
 
-        def encode(places):
-            both.wait(5)
-            return encoder(places)
+    def quick(places):
+        ours.set()
+        return Encoder([2])(places)
 
-        return [
-            each.grids[0][0, 0, 0, 0].item()
-            for each in cache.fetch([key(n) for n in names], encode)
-        ]
-
-    fetch(cache, [7])
-    with ThreadPoolExecutor(2) as pool:
-        left, right = pool.submit(ask, [2, 7]), pool.submit(ask, [3, 7])
-        assert [left.result(5), right.result(5)] == [[2, 7], [3, 7]]
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(cache.fetch, [key(7)], slow)
+        assert started.wait(5)
+        found = cache.fetch([key(2), key(7)], quick)
+        other.result(5)
+    assert [each.grids[0][0, 0, 0, 0].item() for each in found] == [2, 7]

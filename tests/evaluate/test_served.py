@@ -32,8 +32,8 @@ def test_clicks_are_a_session(model, image):
     first, other = view.answer([Question(clicks=clicks[:1]), Question(clicks=(Click(3, 3, 1),))])
     [second] = view.answer([Question(clicks=clicks, memory=first.memory)])
     with model.session(image) as session:
-        one = session.add(ps.Points([(7, 5)], [1]))
-        two = session.add(ps.Points([(20, 17)], [0]))
+        one = session.add(ps.Points([(7.5, 5.5)], [1]))
+        two = session.add(ps.Points([(20.5, 17.5)], [0]))
     assert (first.mask == one.best().to_numpy()[0]).all()
     assert (second.mask == two.best().to_numpy()[0]).all()
     assert other.memory is not first.memory

@@ -43,11 +43,10 @@ def drawn(prompts: PromptTensors) -> torch.Tensor:
     return maps
 
 
-def test_points_name_pixels_whose_middles_lie_on_the_grid():
-    """The four pixels of a cell average to its middle."""
-    corners = [(4.0, 8.0), (7.0, 8.0), (4.0, 11.0), (7.0, 11.0)]
-    places = prompt_maps.cells(asked(points=corners, labels=[1] * 4))[0]
-    np.testing.assert_allclose(places.mean(dim=0), [1.0, 2.0])
+def test_the_middle_of_a_cell_is_a_whole_number():
+    """Continuous coordinates: the second cell of four pixels spans 4 to 8."""
+    places = prompt_maps.cells(asked(points=[(6.0, 10.0), (4.0, 8.0)], labels=[1, 1]))[0]
+    np.testing.assert_allclose(places, [[1.0, 2.0], [0.5, 1.5]])
 
 
 def test_sampling_mixes_neighbours_and_repeats_the_edge():
@@ -60,7 +59,7 @@ def test_sampling_mixes_neighbours_and_repeats_the_edge():
 
 def test_a_click_is_a_bump_of_its_own_label():
     """Maps 0 and 1 peak at the included point, 2 and 3 are empty, 4 says that there is one."""
-    maps = drawn(asked(points=[(5.5, 9.5)], labels=[1]))
+    maps = drawn(asked(points=[(6.0, 10.0)], labels=[1]))
     for bump in maps[:2]:
         assert bump[2, 1] == pytest.approx(1.0)
         assert bump.argmax() == 2 * W + 1
@@ -94,7 +93,7 @@ def test_a_hint_is_averaged_and_bounded():
 
 def test_distance_grows_across_the_costly_column():
     """A click left of the wall is near everything left of it and far from what lies behind."""
-    maps = drawn(asked(points=[(1.5, 1.5)], labels=[1]))
+    maps = drawn(asked(points=[(2.0, 2.0)], labels=[1]))
     near = maps[10]
     assert near[0, 0] == 0
     assert near[0, 1] == pytest.approx(0.1 / 1.1)
@@ -103,7 +102,7 @@ def test_distance_grows_across_the_costly_column():
 
 def test_likeness_tells_the_halves_apart():
     """With a click on each half, included likeness is 1 on the left, excluded on the right."""
-    maps = drawn(asked(points=[(1.5, 1.5), (22.5, 1.5)], labels=[1, 0]))
+    maps = drawn(asked(points=[(2.0, 2.0), (23.0, 2.0)], labels=[1, 0]))
     included, excluded = maps[18 : 18 + HEADS], maps[18 + HEADS : 18 + 2 * HEADS]
     assert included[:, :, :3].min() == included[:, :, :3].max() == 1
     assert included[:, :, 3:].abs().max() == 0

@@ -42,7 +42,7 @@ def test_measures_say_whether_prompts_are_kept():
     costs = torch.full((1, 2, H, W), 0.25)
     features = TinyFeatures(*grids, grids[0], costs, costs, torch.zeros(1, 36, H, W))
     prompts = PromptTensors(
-        torch.tensor([[[5.5, 1.5], [5.5, 13.5]]]),
+        torch.tensor([[[6.0, 2.0], [6.0, 14.0]]]),
         torch.tensor([[1, 0]]),
         torch.tensor([[0.0, 0, 16, 8]]),
         torch.tensor([True]),

@@ -28,10 +28,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 def run() -> None:
     """Run the program on the arguments of the process, and end it with the exit status."""
-    # A file's name may hold bytes that are no text; they go out as they came in.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+    # A file's name may hold bytes that are no text; where they can, they go out as they came in.
+    if isinstance(sys.stdout, TextIOWrapper):
+        is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 

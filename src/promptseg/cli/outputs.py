@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from promptseg.cli.formats import Format
-from promptseg.errors import ConfigError, OutputError
+from promptseg.errors import ConfigError, OutputError, reason
 from promptseg.export import coco, overlay, png
 from promptseg.io.images import SUFFIXES
 from promptseg.prompts import Prompt
@@ -106,9 +106,8 @@ class Outputs:
             if Format.COCO in self.formats and (folder / COCO_NAME).is_dir():
                 raise IsADirectoryError(f"{COCO_NAME} in it is a folder")
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
             raise OutputError(
-                f"cannot write to the folder `{folder}`: {reason}",
+                f"cannot write to the folder `{folder}`: {reason(error)}",
                 hint="Choose another one with `-o`",
             ) from error
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from promptseg.errors import ConfigError
 from promptseg.nn.outputs import ImageFeatures
 
 
@@ -35,9 +36,14 @@ class FeatureCache:
     """The most recently used features, at most `max_bytes` of them; 0 keeps nothing.
 
     Threads that ask for the same image at the same time share one encoding.
+
+    Raises:
+        ConfigError: the bound is below 0.
     """
 
     def __init__(self, max_bytes: int) -> None:
+        if max_bytes < 0:
+            raise ConfigError(f"`cache_bytes` is at least 0, got {max_bytes}")
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[FeatureKey, ImageFeatures] = OrderedDict()

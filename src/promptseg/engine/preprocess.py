@@ -33,10 +33,10 @@ def to_pixels(
     """
     mean = torch.tensor(spec.mean, device=runtime.device)[:, None, None]
     std = torch.tensor(spec.std, device=runtime.device)[:, None, None]
-    squashed = [
-        squash(_tensor(image).to(runtime.device), spec.image_side, white=255.0) for image in images
-    ]
-    pixels = (torch.cat(squashed) - mean) / std
+    # MPS has no antialiased resize in every torch that we allow.
+    place = torch.device("cpu") if runtime.device.type == "mps" else runtime.device
+    squashed = [squash(_tensor(image).to(place), spec.image_side, white=255.0) for image in images]
+    pixels = (torch.cat(squashed).to(runtime.device) - mean) / std
     return pixels.contiguous(memory_format=torch.channels_last)  # as convolutions like it best
 
 

@@ -102,7 +102,7 @@ class _SquareView:
     def _seeds(self, question: Question) -> Seeds:
         """Move clicks and the box into the square; a box keeps every pixel it touches."""
         last = self._placement.side - 1
-        points = np.array([(click.x, click.y) for click in question.clicks], np.float64)
+        points = np.array([(click.x + 0.5, click.y + 0.5) for click in question.clicks])
         moved = self._placement.points_to_model(points.reshape(-1, 2)).astype(int).clip(0, last)
         clicks = tuple(
             Click(int(x), int(y), click.label)

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from promptseg.errors import ConfigError, PromptsegError
+from promptseg.errors import ConfigError, PromptsegError, reason
 from promptseg.io import images
 from promptseg.masks import RunLength
 from promptseg.shapes import ImageArray
@@ -103,8 +103,7 @@ def load(folder: str | Path) -> Dataset:
     try:
         document = json.loads(index.read_text(encoding="utf-8"))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"cannot read `{index}`: {reason}", hint=LAYOUT) from error
+        raise ConfigError(f"cannot read `{index}`: {reason(error)}", hint=LAYOUT) from error
     except ValueError as error:
         raise ConfigError(f"`{index}` is not JSON: {error}", hint=LAYOUT) from error
     entries = document.get("masks") if isinstance(document, dict) else None

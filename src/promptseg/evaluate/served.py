@@ -41,7 +41,10 @@ class _Sessions:
 
     def _answer(self, question: Question) -> Answer:
         session = question.memory if isinstance(question.memory, Session) else self._open()
-        points = [Points([(click.x, click.y)], [click.label]) for click in question.clicks[-1:]]
+        points = [
+            Points([(click.x + 0.5, click.y + 0.5)], [click.label])  # the middle of the pixel
+            for click in question.clicks[-1:]
+        ]
         masks = session.add(Prompt(points=points[0] if points else None, box=question.box))
         # A session's first mask is its choice, which the next click refines; the rest are the
         # others.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from promptseg.errors import OutputError
+from promptseg.errors import OutputError, reason
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
@@ -36,10 +36,9 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
     except OutputError:
         raise
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise OutputError(
-            f"cannot write `{asked}`: {reason}",
-            hint="Choose a place that can be written to with `-o`, or make room there",
+            f"cannot write `{asked}`: {reason(error)}",
+            hint="Choose a place that can be written to, or make room there",
         ) from error
     return asked
 

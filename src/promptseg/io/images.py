@@ -24,7 +24,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from promptseg.errors import ImageError
+from promptseg.errors import ImageError, reason
 from promptseg.settings import MAX_PIXELS
 from promptseg.shapes import ImageArray, MaskArray
 
@@ -137,8 +137,7 @@ def _open(path: Path) -> BinaryIO:
     except IsADirectoryError:
         raise ImageError(f"`{path}` is a folder", hint="Name a file in it") from None
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ImageError(f"cannot open `{path}`: {reason}") from error
+        raise ImageError(f"cannot open `{path}`: {reason(error)}") from error
     if not file.seekable():  # a pipe
         with file:
             return BytesIO(file.read())
@@ -190,8 +189,8 @@ def _check_pixels(picture: ImageFile.ImageFile, path: Path, max_pixels: int) -> 
     if width * height > max_pixels:
         raise ImageError(
             f"`{path}` has {width} x {height} pixels, the limit is {max_pixels} in all",
-            hint="Make it smaller, or raise `max_pixels`, which for the command line is the "
-            "environment variable `PROMPTSEG_MAX_PIXELS`",
+            hint="Make it smaller, or read it by `promptseg.read` with a higher `max_pixels`; "
+            "for `promptseg segment` set `PROMPTSEG_MAX_PIXELS`",
         )
 
 
@@ -268,8 +267,7 @@ def _expand(path: Path) -> list[Path]:
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ImageError(f"cannot look for `{path}`: {reason}") from error
+        raise ImageError(f"cannot look for `{path}`: {reason(error)}") from error
 
 
 def _expanded(path: Path) -> list[Path]:

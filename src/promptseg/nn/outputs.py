@@ -26,10 +26,10 @@ class ImageFeatures(NamedTuple):
 class PromptTensors(NamedTuple):
     """The prompts of `n` objects of one image, in pixels of the network's square.
 
-    A point names a pixel, whose middle lies half a pixel further right and down, as in SAM 2; the
-    corners of a box are edges between pixels. Labels are 1 include, 0 exclude and -1 for padding,
-    which must not change any answer. Rows of `boxes` and `hints` count only where `boxed` and
-    `hinted` say so. Hints are logits at the network's `mask_side`.
+    Coordinates are continuous: the first pixel spans 0 to 1, its middle is 0.5. Labels are 1
+    include, 0 exclude and -1 for padding, which must not change any answer. Rows of `boxes` and
+    `hints` count only where `boxed` and `hinted` say so. Hints are logits at the network's
+    `mask_side`.
     """
 
     points: Float[Tensor, "n p 2"]

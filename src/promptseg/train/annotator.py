@@ -96,8 +96,7 @@ class Annotator:
             places = np.flatnonzero(depth > 0.3 * depth.max())
             place = int(places[self.rng.integers(len(places))])
         y, x = divmod(place, depth.shape[1])
-        middle = (self.scale - 1) / 2
-        self.points[i].append((x * self.scale + middle, y * self.scale + middle, label))
+        self.points[i].append(((x + 0.5) * self.scale, (y + 0.5) * self.scale, label))
 
 
 def _depth(region: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptseg.errors import OutputError
+from promptseg.errors import OutputError, reason
 from promptseg.nn.outputs import MaskLogits
 from promptseg.nn.tiny.decoder import blended
 from promptseg.nn.tiny.encoder import COST_FLOOR, TinyFeatures
@@ -75,7 +76,7 @@ def train_builtin(
     Raises:
         ConfigError: there is nothing to train on in `data`.
         OutputError: `out` cannot be written.
-        WeightsError: the state is damaged, or of another network.
+        WeightsError: the state is damaged or of another network, or a weight has grown beyond fp16.
     """
     photos = Photos(data)
     network = start.to(device).train()
@@ -104,8 +105,8 @@ def train_builtin(
                 json.dumps({"step": step, **numbers._asdict(), "seconds": report.seconds}) + "\n"
             )
         if step % options.save_every == 0 or step == options.steps:
-            save(average.network, out)
             save_state(state, network=network, average=average, optimizer=optimizer, step=step)
+            save(average.network, out)
         yield report
 
 
@@ -120,8 +121,7 @@ def _require_writable(log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.open("a").close()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"cannot write `{log}`: {reason}") from error
+        raise OutputError(f"cannot write `{log}`: {reason(error)}") from error
 
 
 def rate_at(step: int, options: TrainOptions) -> float:
@@ -154,7 +154,12 @@ def _learn(
 ) -> Numbers:
     device = next(network.parameters()).device
     batch = SceneBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
-    half = torch.autocast(device.type, torch.bfloat16)
+    # Where every torch that we allow has it.
+    half = (
+        torch.autocast(device.type, torch.bfloat16)
+        if device.type in ("cpu", "cuda")
+        else nullcontext()
+    )
     with half:
         encoded = network.encode(normalised(batch.images))
     things = batch.masks.shape[1]

@@ -40,7 +40,7 @@ class Photos:
 
     def __init__(self, folder: Path) -> None:
         try:
-            index = json.loads((folder / "index.json").read_text())
+            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"no training data in `{folder}`: {type(error).__name__} on its index.json",

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from promptseg.errors import WeightsError
+from promptseg.errors import WeightsError, reason
 from promptseg.nn.tiny.model import TinyNetwork
 from promptseg.weights.header import Header, digest_of
 
@@ -36,8 +36,7 @@ def load(path: Path) -> TinyNetwork:
             f"`{path}` is not a safetensors file, or it is damaged", hint=DAMAGED_HINT
         ) from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise WeightsError(f"cannot read the weights `{path}`: {reason}") from error
+        raise WeightsError(f"cannot read the weights `{path}`: {reason(error)}") from error
 
 
 def _network(header: Header, tensors: Mapping[str, Tensor]) -> TinyNetwork:

@@ -66,7 +66,7 @@ def draw(
 
 def cells(prompts: PromptTensors) -> Float[Tensor, "n p 2"]:
     """Where the points lie on the grid; whole numbers are the middles of its cells."""
-    return (prompts.points.float() + 0.5) / STRIDE - 0.5
+    return prompts.points.float() / STRIDE - 0.5
 
 
 def sample(
