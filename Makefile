@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Most of what is installed is never imported, so it is not compiled ahead.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
-PHOTO := examples/coffee.jpg
+DEMO := examples/chelsea.jpg --box 133,82,210,152 --box 296,106,346,165 --box 232,226,292,268
 
 .PHONY: demo test lint format docs package clean
 
 demo: .venv/installed
-	$(BIN)/promptseg segment $(PHOTO) --box 172,18,409,308 --format overlay --format coco -o out
-	@echo "overlay PNG: $(CURDIR)/out/coffee.overlay.png"
+	$(BIN)/promptseg segment $(DEMO) --format overlay --format coco -o out
+	@echo "overlay PNG: $(CURDIR)/out/chelsea.overlay.png"
 	@echo "COCO JSON:   $(CURDIR)/out/coco.json"
 
 test: lint
