@@ -1,0 +1,1 @@
+"""What networks of the SAM family share: layers, positions, prompts in, masks out."""

@@ -1,0 +1,42 @@
+"""Layers that have no better home: a norm of grids and a perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class GridNorm(nn.LayerNorm):
+    """Layer norm over the channels of every cell; eps as in SAM (Kirillov 2023)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, grid: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Bring every cell to one scale."""
+        return super().forward(grid.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Perceptron(nn.Module):
+    """Linear layers of the given widths with an activation between them."""
+
+    def __init__(self, widths: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
+        self.activation = activation()
+
+    def forward(self, x: Float[Tensor, "*axes below"]) -> Float[Tensor, "*axes above"]:
+        """Work on the last axis."""
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        last: Tensor = self.layers[-1](x)
+        return last
+
+
+def enlarge(grid: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 2*h 2*w"]:
+    """Double a grid by repeating its cells."""
+    return functional.interpolate(grid, scale_factor=2.0, mode="nearest")

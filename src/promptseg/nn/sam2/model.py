@@ -1,0 +1,62 @@
+"""SAM 2 for images: encode an image once, answer prompts cheaply."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from promptseg.nn.outputs import ImageFeatures, MaskLogits, PromptTensors
+from promptseg.nn.parts.mask_decoder import DecoderFeatures, MaskDecoder
+from promptseg.nn.parts.prompt_encoder import PromptEncoder
+from promptseg.nn.protocol import NetworkSpec
+from promptseg.nn.sam2.config import Sam2Config
+from promptseg.nn.sam2.hiera import Hiera
+from promptseg.nn.sam2.neck import Neck
+
+# ImageNet's channel statistics (SAM 2, `SAM2Transforms`).
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class Sam2Network(nn.Module):
+    """SAM 2 or SAM 2.1, which differ in their weights only, on images (`Promptable`).
+
+    Of the four candidates of each answer, 0 is the one for a prompt that leaves no doubt
+    (`parts.mask_decoder`).
+    """
+
+    def __init__(self, config: Sam2Config, *, digest: str = "") -> None:
+        super().__init__()
+        self.config = config
+        self.spec = NetworkSpec(
+            image_side=config.image_side,
+            mask_side=config.mask_side,
+            mean=MEAN,
+            std=STD,
+            digest=digest,
+        )
+        self.trunk = Hiera(config.trunk)
+        self.neck = Neck(config.trunk.widths, config.channels)
+        self.no_memory = nn.Parameter(torch.zeros(1, 1, config.channels))
+        self.prompt_encoder = PromptEncoder(
+            config.channels, image_side=config.image_side, grid_side=config.prompt_side
+        )
+        self.mask_decoder = MaskDecoder(config.channels, heads=config.heads, hidden=config.hidden)
+
+    def encode(self, pixels: Float[Tensor, "b 3 H W"]) -> ImageFeatures:
+        """Look at normalised images once, as at frames of which nothing is remembered."""
+        pyramid = self.neck(self.trunk(pixels))
+        fresh = pyramid.stride16 + self.no_memory[0, 0, :, None, None]
+        return ImageFeatures(
+            tuple(self.mask_decoder.narrow(pyramid.stride4, pyramid.stride8, fresh))
+        )
+
+    def decode(self, features: ImageFeatures, prompts: PromptTensors) -> MaskLogits:
+        """Answer `n` prompts on the features of one image."""
+        answers: MaskLogits = self.mask_decoder(
+            DecoderFeatures(*features.grids),
+            self.prompt_encoder(prompts),
+            self.prompt_encoder.image_places(),
+        )
+        return answers
