@@ -1,0 +1,1 @@
+"""Names of tensors in the layouts that others publish."""

@@ -1,0 +1,47 @@
+"""SAM 2 at sizes that answer in milliseconds, with seeded weights."""
+
+from __future__ import annotations
+
+import torch
+
+from promptseg.nn.sam2.config import HieraConfig, Sam2Config
+from promptseg.nn.sam2.model import Sam2Network
+from seeded import fill
+
+# Windows fill every map: its sides are 16, 8, 4 and 2.
+FITTING = Sam2Config(
+    image_side=64,
+    trunk=HieraConfig(
+        width=6,
+        heads=1,
+        depths=(1, 2, 3, 1),
+        windows=(8, 4, 2, 1),
+        global_blocks=(4,),
+        background=7,
+    ),
+    channels=32,
+    heads=2,
+    hidden=24,
+)
+# Windows reach over the edges of maps at strides 16 and 32: their sides are 24, 12, 6 and 3.
+PADDED = Sam2Config(
+    image_side=96,
+    trunk=HieraConfig(
+        width=10,
+        heads=2,
+        depths=(2, 1, 3, 2),
+        windows=(8, 8, 4, 2),
+        global_blocks=(5,),
+        background=5,
+    ),
+    channels=48,
+    heads=4,
+    hidden=40,
+)
+
+
+def small_sam2(config: Sam2Config = FITTING, seed: int = 5) -> Sam2Network:
+    """Make the network without touching the caller's random numbers."""
+    with torch.device("meta"):
+        network = Sam2Network(config, digest=f"random {seed}")
+    return fill(network, seed)
