@@ -14,8 +14,9 @@ from reference_sam2 import Reference
 from sam2_prompts import KINDS, asked, together
 from small_sam2 import FITTING, PADDED, small_sam2
 
-# Float32 sums in another order, at logits of about 6.
+# Float32 sums in another order, at logits of about 6; larger ones are as much less exact.
 LOGITS = 2e-5
+SCALE = 6.0
 SCORES = 1e-6
 FULL = {
     "tiny": sizes.TINY,
@@ -42,8 +43,9 @@ class Pair:
         with torch.inference_mode():
             mine = self.ours.decode(self.features.image(0), prompts)
             theirs = self.reference.decode(self.features.image(0), prompts)
-        assert mine.logits.abs().max() > 1
-        assert_close(mine.logits, theirs.logits, atol=LOGITS, rtol=0)
+        largest = float(theirs.logits.abs().max())
+        assert largest > 1
+        assert_close(mine.logits, theirs.logits, atol=LOGITS * max(1.0, largest / SCALE), rtol=0)
         assert_close(mine.scores, theirs.scores, atol=SCORES, rtol=0)
         assert_close(mine.presence, theirs.presence, atol=SCORES, rtol=0)
 
@@ -93,6 +95,7 @@ def test_sine_positions_agree(pair):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("size", FULL)
 def test_full_sizes_agree(size):
     """One image and every kind of prompt at the sizes that people use."""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from typing_extensions import Self
 
 # The longest wavelength of sines, in units of the shortest (Vaswani 2017, section 3.5).
 TEMPERATURE = 10000.0
@@ -39,7 +38,7 @@ class FourierPositions(nn.Module):
         encoded: Tensor = self(torch.stack([x, y], dim=-1))
         return encoded.permute(2, 0, 1)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FourierPositions:
         before = self.frequencies
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.frequencies.dtype != before.dtype:
