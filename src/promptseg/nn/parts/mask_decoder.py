@@ -56,9 +56,9 @@ class MaskDecoder(nn.Module):
 
     def narrow(
         self,
-        stride4: Float[Tensor, "b c 4*h 4*w"],
-        stride8: Float[Tensor, "b c 2*h 2*w"],
-        stride16: Float[Tensor, "b c h w"],
+        stride4: Float[Tensor, "b c h w"],
+        stride8: Float[Tensor, "b c h/2 w/2"],
+        stride16: Float[Tensor, "b c h/4 w/4"],
     ) -> DecoderFeatures:
         """Keep of an image's fine grids what masks need; once per image."""
         return DecoderFeatures(self.narrow4(stride4), self.narrow8(stride8), stride16)

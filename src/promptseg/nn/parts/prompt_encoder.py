@@ -82,7 +82,10 @@ class PromptEncoder(nn.Module):
         labels: Int[Tensor, "n l"],
         said: Bool[Tensor, "n l"],
     ) -> Float[Tensor, "n l c"]:
-        """Embed points given in pixels, whose middle is meant; zeros for those not said."""
+        """Embed points given in pixels; zeros for those not said.
+
+        Half a pixel is added to what is scaled from the image already, as SAM 2 does.
+        """
         # What was not said may be no number at all, and not even weight zero makes that harmless.
         known = places.masked_fill(~said[..., None], 0.0)
         placed: Tensor = self.positions((known + 0.5) / self.image_side).to(self.labels.dtype)

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptseg.nn.outputs import MaskLogits, PromptTensors
+from promptseg.nn.parts.layers import enlarge
 from promptseg.nn.tiny import prompt_maps
 from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.encoder import TinyFeatures
-from promptseg.nn.tiny.layers import ConvNorm, GlobalContext, ResidualBlock, enlarge
+from promptseg.nn.tiny.layers import ConvNorm, GlobalContext, ResidualBlock
 from promptseg.nn.tiny.scoring import ScoreHead
 
 

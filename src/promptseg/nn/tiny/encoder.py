@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from promptseg.nn.parts.layers import enlarge
 from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.geodesic import geodesic_distance
-from promptseg.nn.tiny.layers import ConvNorm, GlobalContext, ResidualBlock, enlarge
+from promptseg.nn.tiny.layers import ConvNorm, GlobalContext, ResidualBlock
 
 COST_FLOOR = 0.02
 

@@ -49,8 +49,3 @@ class GlobalContext(nn.Module):
         summary = torch.cat([grid.mean(dim=(2, 3)), grid.amax(dim=(2, 3))], dim=1)
         told: Tensor = self.project(summary)
         return grid + told[:, :, None, None]
-
-
-def enlarge(grid: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 2*h 2*w"]:
-    """Double a grid by repeating its cells."""
-    return functional.interpolate(grid, scale_factor=2.0, mode="nearest")
