@@ -10,9 +10,11 @@ from promptseg.nn.parts.positions import sine_positions
 from promptseg.nn.parts.settle import single_mask
 from promptseg.nn.sam2 import config as sizes
 from promptseg.nn.sam2.config import Sam2Config
-from reference_sam2 import Reference
 from sam2_prompts import KINDS, asked, together
 from small_sam2 import FITTING, PADDED, small_sam2
+
+pytest.importorskip("transformers")
+from reference_sam2 import Reference
 
 # Float32 sums in another order, at logits of about 6; larger ones are as much less exact.
 LOGITS = 2e-5
