@@ -127,3 +127,12 @@ def test_threads_share_a_segmenter(runtime):
     for i, masks in enumerate(answers):
         assert masks.runs == alone[i % 3].runs
         assert masks.scores.tolist() == alone[i % 3].scores.tolist()
+
+
+def test_of_many_requests_the_wrong_one_is_named(segmenter, network, white):
+    """Request and prompt are counted from 0, and nothing is encoded for the others either."""
+    wrong = Prompt(hint=MaskHint(np.full((5, 5), 0.5, np.float32)))
+    good = SegmentRequest.of(white, CENTRE)
+    with pytest.raises(PromptError, match=r"^request 1: prompt 2: .*5 x 5"):
+        segmenter.segment([good, SegmentRequest.of(white, [CENTRE, CENTRE, wrong])])
+    assert network.encoded == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,23 @@ def test_a_side_that_does_not_divide_is_refused() -> None:
     """The network halves five times, and two grids of it are left."""
     with pytest.raises(ConfigError, match="multiple of 32 from 64 on, got 100"):
         StreamOptions(side=100)
+
+
+@pytest.mark.parametrize(
+    ("rle", "sentence"),
+    [
+        ({"size": [60, 81], "counts": [60 * 81]}, "a mask of `masked/b.jpg` is 81 x 60"),
+        ({"size": [60, 80], "counts": [7]}, "cannot read the masks of `masked/b.jpg`"),
+        (None, "cannot read the masks of `masked/b.jpg`"),
+    ],
+)
+def test_masks_that_do_not_fit_their_photo_are_refused(
+    training_folder: Path, tmp_path: Path, rle: object, sentence: str
+) -> None:
+    """The photo is named, before any training."""
+    index = json.loads((training_folder / "index.json").read_text())
+    index["masks"]["masked/b.jpg"] = [{"category": "thing", "rle": rle}]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ConfigError) as caught:
+        Photos(tmp_path)
+    assert sentence in str(caught.value)

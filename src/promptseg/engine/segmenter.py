@@ -13,6 +13,7 @@ from promptseg.engine.cache import FeatureCache, FeatureKey
 from promptseg.engine.digest import ImageDigest
 from promptseg.engine.postprocess import Candidates
 from promptseg.engine.runtime import Runtime
+from promptseg.errors import PromptError
 from promptseg.geometry import Placement, Size
 from promptseg.nn.outputs import ImageFeatures
 from promptseg.nn.protocol import Promptable
@@ -59,10 +60,16 @@ class Segmenter:
         chunk of low-resolution logits are held at a time.
 
         Raises:
-            PromptError: a hint's logits are not of this network's resolution.
+            PromptError: a hint's logits are not of this network's resolution; of several requests
+                or prompts the message says which.
         """
-        for request in requests:
-            self.check(request.prompts)
+        for number, request in enumerate(requests):
+            try:
+                self.check(request.prompts)
+            except PromptError as error:
+                if len(requests) == 1:
+                    raise
+                raise PromptError(f"request {number}: {error}", hint=error.hint) from None
         answers: list[dict[int, Masks]] = [{} for _ in requests]
         for group in chunks(plan(requests, digest=self._digest), self.limits.images):
             for work, image in zip(group, self._encode(group), strict=True):
@@ -89,8 +96,13 @@ class Segmenter:
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Refuse prompts that this network cannot take."""
-        for prompt in prompts:
-            preprocess.check_hint(prompt, self.network.spec)
+        for number, prompt in enumerate(prompts):
+            try:
+                preprocess.check_hint(prompt, self.network.spec)
+            except PromptError as error:
+                if len(prompts) == 1:
+                    raise
+                raise PromptError(f"prompt {number}: {error}", hint=error.hint) from None
 
     def _encode(self, group: Sequence[ImageWork]) -> list[EncodedImage]:
         spec = self.network.spec

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from promptseg.errors import ConfigError
+from promptseg.errors import ConfigError, MaskError
+from promptseg.geometry import Size
 from promptseg.masks import RunLength
 from promptseg.shapes import ImageArray
 
@@ -57,7 +58,7 @@ class Photos:
         self.folder = folder
         self.plain = tuple(sorted(name for name in pictures if name not in masks))
         self.masked = tuple(
-            MaskedPhoto(name, tuple(RunLength.from_coco(entry["rle"]) for entry in entries))
+            MaskedPhoto(name, _runs(name, pictures[name], entries))
             for name, entries in sorted(masks.items())
             if entries and name in pictures
         )
@@ -92,6 +93,19 @@ class Photos:
         if len(self._decoded) > CACHED_FILES:
             self._decoded.popitem(last=False)
         return image
+
+
+def _runs(name: str, picture: object, entries: object) -> tuple[RunLength, ...]:
+    """Read the masks of a photo, which are of its own size."""
+    try:
+        size = Size(picture["h"], picture["w"])  # type: ignore[index]
+        runs = tuple(RunLength.from_coco(entry["rle"]) for entry in entries)  # type: ignore[attr-defined]
+    except (MaskError, LookupError, TypeError) as error:
+        raise ConfigError(f"cannot read the masks of `{name}` in index.json: {error}") from error
+    for run in runs:
+        if run.size != size:
+            raise ConfigError(f"a mask of `{name}` is {run.size}, but the photo is {size}")
+    return runs
 
 
 def _chances(photos: Sequence[MaskedPhoto]) -> Float64[np.ndarray, " n"]:
