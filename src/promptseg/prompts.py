@@ -185,7 +185,7 @@ def _hint(values: ArrayLike) -> HintArray:
     if mask.dtype.kind == "f":
         if not np.isfinite(mask).all():
             raise PromptError("logits of a hint must be finite, got nan or inf", hint=MASK_HINT)
-        if set(np.unique(mask).tolist()) == {0.0, 1.0}:
+        if ((mask == 0) | (mask == 1)).all() and mask.any() and not mask.all():
             raise PromptError(
                 f"a {mask.dtype} hint counts as logits, but this one holds only 0 and 1",
                 hint="If it is a mask, pass `mask.astype(bool)`",
