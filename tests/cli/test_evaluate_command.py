@@ -40,7 +40,7 @@ def data(tmp_path):
 
 
 def test_json_has_the_model_and_every_baseline(data, weights, capsys):
-    """One document on stdout, nothing on stderr, the model first."""
+    """One document on stdout, the model first; on stderr a line for each as it is done."""
     assert main(["evaluate", "--data", data, "--model", weights, "--baselines", "--json"]) == 0
     printed = capsys.readouterr()
     document = json.loads(printed.out)
@@ -49,7 +49,14 @@ def test_json_has_the_model_and_every_baseline(data, weights, capsys):
     assert set(document["predictors"][0]["domains"]) == {"cups", "cats"}
     assert document["predictors"][0]["cap"] == 20
     assert document["data"] == {"name": "data", "masks": 2, "images": 2}
-    assert printed.err == ""
+    said = [line.partition(": 1 click ")[0] for line in printed.err.splitlines()]
+    assert said == names
+
+
+def test_quiet_says_nothing_beside_the_result(data, weights, capsys):
+    """Stderr stays empty."""
+    assert main(["evaluate", "--data", data, "--model", weights, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_tables_without_json(data, weights, capsys):

@@ -65,6 +65,9 @@ def evaluate(
             console.progress, total=dataset.image_count, label=predictor.name, quiet=quiet
         )
         done.append(measure(predictor, dataset, watch=watch))
+        if not quiet:
+            # At once, because a method may take half an hour.
+            console.note(report.mean_line(done[-1]))
     if as_json:
         console.show(json.dumps(report.to_json(done, dataset), allow_nan=False))
         return

@@ -84,6 +84,13 @@ def to_json(evaluations: Sequence[Evaluation], dataset: Dataset) -> dict[str, ob
     }
 
 
+def mean_line(evaluation: Evaluation) -> str:
+    """Say the means of one predictor in a line."""
+    cells = _cells(evaluation.summary.mean, ESSENTIAL)
+    scores = (f"{each.heading} {cell}" for each, cell in zip(ESSENTIAL, cells, strict=True))
+    return f"{evaluation.predictor}: {', '.join(scores)}"
+
+
 def mean_table(evaluations: Sequence[Evaluation]) -> Table:
     """One row for each predictor: its means over the domains."""
     rows = [(each.predictor, *_cells(each.summary.mean, COLUMNS)) for each in evaluations]
