@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +135,17 @@ class Prompt:
                 f"the hint is {Size(*self.hint.mask.shape)}, but the image is {size}",
                 hint="Give a mask at the image's own size, or the logits of an earlier answer",
             )
+
+
+@contextmanager
+def numbered(what: str, number: int, *, of: int) -> Iterator[None]:
+    """Say in a `PromptError` which of several it is about, counted from 0."""
+    try:
+        yield
+    except PromptError as error:
+        if of == 1:
+            raise
+        raise PromptError(f"{what} {number}: {error}", hint=error.hint) from None
 
 
 def as_prompt(value: Points | Box | MaskHint | Prompt) -> Prompt:

@@ -10,7 +10,7 @@ import numpy as np
 from promptseg.errors import ConfigError, ImageError, PromptError
 from promptseg.geometry import Box, Size
 from promptseg.options import SegmentOptions
-from promptseg.prompts import KINDS_HINT, MaskHint, Points, Prompt, as_prompt
+from promptseg.prompts import KINDS_HINT, MaskHint, Points, Prompt, as_prompt, numbered
 from promptseg.shapes import ImageArray
 
 OnePrompt = Points | Box | MaskHint | Prompt
@@ -38,14 +38,10 @@ class SegmentRequest:
             )
         object.__setattr__(self, "prompts", tuple(self.prompts))
         for number, prompt in enumerate(self.prompts):
-            try:
+            with numbered("prompt", number, of=len(self.prompts)):
                 if not isinstance(prompt, Prompt):
                     raise PromptError(f"not a `Prompt`: {type(prompt).__name__}", hint=KINDS_HINT)
                 prompt.check(self.size)
-            except PromptError as error:
-                if len(self.prompts) == 1:
-                    raise
-                raise PromptError(f"prompt {number}: {error}", hint=error.hint) from None
 
     @classmethod
     def of(

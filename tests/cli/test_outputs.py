@@ -130,3 +130,9 @@ def test_a_folder_in_the_way_of_the_coco_file_is_found_before_any_work(tmp_path)
     (tmp_path / "coco.json").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
         plan(tmp_path, [Format.COCO], [tmp_path / "cat.jpg"])
+
+
+def test_a_folder_of_the_usual_name_does_not_forbid_another_file(tmp_path):
+    """Only the COCO file that is to be written counts."""
+    (tmp_path / "coco.json").mkdir()
+    assert plan(tmp_path / "mine.json", [], [tmp_path / "cat.jpg"]).file == tmp_path / "mine.json"

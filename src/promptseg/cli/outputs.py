@@ -40,6 +40,7 @@ class Outputs:
         self._folder = folder
         self.file = file
         self._names = unique_names(inputs)
+        self._named_alike = Counter(path.name for path in inputs)
         self._answers: list[tuple[str, Masks]] = []
 
     def write(
@@ -101,10 +102,10 @@ class Outputs:
         folder = self.file.parent if self.file else self._folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=folder):
-                pass
-            if Format.COCO in self.formats and (folder / COCO_NAME).is_dir():
-                raise IsADirectoryError(f"{COCO_NAME} in it is a folder")
+            TemporaryFile(dir=folder).close()
+            coco_file = self._target(Format.COCO, folder)
+            if Format.COCO in self.formats and coco_file.is_dir():
+                raise IsADirectoryError(f"{coco_file.name} in it is a folder")
         except OSError as error:
             raise OutputError(
                 f"cannot write to the folder `{folder}`: {reason(error)}",
@@ -120,8 +121,7 @@ class Outputs:
 
     def _title(self, path: Path) -> str:
         """Return the image's name in the COCO file: the file's own, unless two images share it."""
-        shared = sum(path.name == other.name for other in self._inputs) > 1
-        return path.as_posix() if shared else path.name
+        return path.as_posix() if self._named_alike[path.name] > 1 else path.name
 
 
 def plan(

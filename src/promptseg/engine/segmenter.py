@@ -13,12 +13,11 @@ from promptseg.engine.cache import FeatureCache, FeatureKey
 from promptseg.engine.digest import ImageDigest
 from promptseg.engine.postprocess import Candidates
 from promptseg.engine.runtime import Runtime
-from promptseg.errors import PromptError
 from promptseg.geometry import Placement, Size
 from promptseg.nn.outputs import ImageFeatures
 from promptseg.nn.protocol import Promptable
 from promptseg.options import SegmentOptions
-from promptseg.prompts import Prompt
+from promptseg.prompts import Prompt, numbered
 from promptseg.requests import SegmentRequest
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
@@ -64,12 +63,8 @@ class Segmenter:
                 or prompts the message says which.
         """
         for number, request in enumerate(requests):
-            try:
+            with numbered("request", number, of=len(requests)):
                 self.check(request.prompts)
-            except PromptError as error:
-                if len(requests) == 1:
-                    raise
-                raise PromptError(f"request {number}: {error}", hint=error.hint) from None
         answers: list[dict[int, Masks]] = [{} for _ in requests]
         for group in chunks(plan(requests, digest=self._digest), self.limits.images):
             for work, image in zip(group, self._encode(group), strict=True):
@@ -97,12 +92,8 @@ class Segmenter:
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Refuse prompts that this network cannot take."""
         for number, prompt in enumerate(prompts):
-            try:
+            with numbered("prompt", number, of=len(prompts)):
                 preprocess.check_hint(prompt, self.network.spec)
-            except PromptError as error:
-                if len(prompts) == 1:
-                    raise
-                raise PromptError(f"prompt {number}: {error}", hint=error.hint) from None
 
     def _encode(self, group: Sequence[ImageWork]) -> list[EncodedImage]:
         spec = self.network.spec
