@@ -82,8 +82,8 @@ class Annotator:
     def _box(self, i: int, truth: MaskArray) -> None:
         left, top, width, height = cv2.boundingRect(truth.view(np.uint8))
         box = np.array([left, top, left + width, top + height], np.float32)
-        if self.rng.random() < 0.5:
-            spread = self.rng.uniform(0, 0.12) * np.array([width, height] * 2)
+        if self.rng.random() < 0.4:
+            spread = self.rng.uniform(0, 0.1) * np.array([width, height] * 2)
             box = (box + self.rng.normal(0, 1, 4) * spread).clip(0, truth.shape[0])
             box[2:] = np.maximum(box[2:], box[:2] + 1)
         self.boxes[i], self.boxed[i] = box * self.scale, True

@@ -127,16 +127,17 @@ def masked(rng: np.random.Generator, photos: Photos, side: int) -> Scene:
 
 
 def pseudo(rng: np.random.Generator, photos: Photos, side: int) -> Scene:
-    """Take a photo and call its regions of like colour things."""
+    """Take a photo and call its regions of like colour things, at two scales: parts and wholes."""
     image = random_crop(rng, photos.photo(photos.plain[rng.integers(len(photos.plain))]), side)
-    labels = felzenszwalb(
-        cv2.GaussianBlur(image, (0, 0), 1.0),
-        scale=2 ** rng.uniform(6, 10.5),
-        sigma=0.4,
-        min_size=int(side * side * 2 ** rng.uniform(-10, -7)),
-    )
-    found = rng.permutation(labels.max() + 1)[:MOST_MASKS]
-    masks = [_smoothed(labels == label) for label in found]
+    smooth = cv2.GaussianBlur(image, (0, 0), 1.0)
+    masks: list[MaskArray] = []
+    for finest, coarsest in ((6.0, 9.0), (8.0, 11.5)):
+        scale = rng.uniform(finest, coarsest)
+        labels = felzenszwalb(
+            smooth, scale=2**scale, sigma=0.4, min_size=int(side * side * 2 ** (scale / 2 - 13))
+        )
+        found = rng.permutation(labels.max() + 1)[: MOST_MASKS // 2]
+        masks += [_smoothed(labels == label) for label in found]
     return Scene(image, _stack(masks, side))
 
 
@@ -287,4 +288,4 @@ def _halved(masks: MaskStack) -> Bool[np.ndarray, "n h w"]:
 
 # How often each kind is made: chosen by eye, not tuned.
 MAKERS = (pasted, regions, pattern, masked, pseudo)
-CHANCES = (0.40, 0.15, 0.10, 0.20, 0.15)
+CHANCES = (0.30, 0.10, 0.10, 0.28, 0.22)
