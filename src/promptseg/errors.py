@@ -8,6 +8,7 @@ PromptsegError
 ├── SessionError (RuntimeError)       a session that was closed
 ├── WeightsError (ValueError)         a weights file that is damaged or of another kind
 ├── OutputError (OSError)             an output that cannot be written
+├── OutOfMemoryError (MemoryError)    not enough memory even for one at a time
 └── MissingExtraError (ImportError)   a feature whose optional packages are not installed
 """
 
@@ -48,6 +49,10 @@ class WeightsError(PromptsegError, ValueError):
 
 class OutputError(PromptsegError, OSError):
     """An output that cannot be written."""
+
+
+class OutOfMemoryError(PromptsegError, MemoryError):
+    """Not enough memory for one image or one object alone."""
 
 
 class MissingExtraError(PromptsegError, ImportError):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from fake_network import FakeNetwork
 from promptseg.engine.batches import Limits, chunks, plan
 from promptseg.engine.runtime import Runtime
 from promptseg.prompts import Box, Points
 from promptseg.requests import SegmentRequest
 
+SPEC = FakeNetwork.spec
 ONE = Points([(1, 1)])
 TWO = Points([(1, 1), (2, 2)])
 
@@ -46,9 +49,23 @@ def test_chunks_keep_order_and_bound():
     assert list(chunks([], 3)) == []
 
 
-def test_an_accelerator_takes_more_at_a_time():
-    """Limits follow the device."""
-    small = Limits.of(Runtime(torch.device("cpu"), torch.float32))
-    large = Limits.of(Runtime(torch.device("cuda"), torch.bfloat16))
-    assert small.images < large.images
-    assert small.objects < large.objects
+def test_a_cpu_takes_one_at_a_time():
+    """So that company changes no bit there."""
+    cpu = Runtime(torch.device("cpu"), torch.float32)
+    assert Limits.of(cpu, SPEC) == Limits(images=1, objects=1)
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [
+        (0, Limits(images=1, objects=1)),
+        (10 * SPEC.image_side**2 * 1024, Limits(images=5, objects=32)),
+        (10 * SPEC.mask_side**2 * 640, Limits(images=1, objects=5)),
+        (2**40, Limits(images=8, objects=64)),
+        (None, Limits(images=1, objects=16)),
+    ],
+)
+def test_half_of_the_free_memory_is_planned(monkeypatch, free, expected):
+    """1 KiB for a pixel of the square, 640 bytes for a cell of a mask; few where nobody knows."""
+    monkeypatch.setattr(Runtime, "free_bytes", lambda self: free)
+    assert Limits.of(Runtime(torch.device("cuda"), torch.bfloat16), SPEC) == expected

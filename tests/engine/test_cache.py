@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptseg.engine.cache import FeatureCache, FeatureKey
+from promptseg.engine.cache import FeatureCache, FeatureKey, moved
 from promptseg.nn.outputs import ImageFeatures
 
 ENTRY = 4 * 7
@@ -154,3 +154,43 @@ def test_what_is_ones_own_is_encoded_before_waiting_for_others():
         found = cache.fetch([key(2), key(7)], quick)
         other.result(5)
     assert [each.grids[0][0, 0, 0, 0].item() for each in found] == [2, 7]
+
+
+def test_older_features_wait_in_the_hosts_memory(monkeypatch):
+    """With room for one on the device and three in all, they go and come back by their age."""
+    moves = []
+
+    def moved(features, device):
+        moves.append((int(features.grids[0].max()), device.type))
+        return features
+
+    monkeypatch.setattr("promptseg.engine.cache.moved", moved)
+    cache = FeatureCache(3 * ENTRY, device=torch.device("cuda"), device_bytes=ENTRY)
+    fetch(cache, [2])
+    assert moves == []
+    fetch(cache, [3])
+    fetch(cache, [5])
+    assert moves == [(2, "cpu"), (3, "cpu")]
+    moves.clear()
+    assert fetch(cache, [2]) == []
+    assert moves == [(2, "cuda"), (5, "cpu")]
+    assert fetch(cache, [7]) == [7]
+    assert fetch(cache, [3]) == [3]  # the oldest, so it was dropped
+    assert cache.bytes == 3 * ENTRY
+
+
+def test_moving_keeps_the_numbers():
+    """Every grid goes along."""
+    grids = (torch.zeros(1, 2, 3, 5), torch.ones(1, 1, 1, 7))
+    there = moved(ImageFeatures(grids), torch.device("meta"))
+    assert [grid.is_meta for grid in there.grids] == [True, True]
+    assert [grid.shape for grid in there.grids] == [grid.shape for grid in grids]
+
+
+def test_clearing_lets_go_of_everything():
+    """What was kept is encoded again."""
+    cache = FeatureCache(10 * ENTRY)
+    fetch(cache, [2])
+    cache.clear()
+    assert cache.bytes == 0
+    assert fetch(cache, [2]) == [2]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from promptseg.engine import runtime
 from promptseg.engine.runtime import Runtime
 from promptseg.errors import ConfigError
 
@@ -22,6 +23,7 @@ def two_cards(monkeypatch):
     """A machine with two CUDA cards."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(runtime, "_multiplies", lambda device, dtype: dtype != torch.float16)
 
 
 def test_auto_is_float32_on_the_cpu_of_a_bare_machine(bare):
@@ -36,7 +38,7 @@ def test_auto_is_bfloat16_on_cuda(two_cards):
 
 def test_a_card_has_a_number(two_cards):
     """`cuda:1` is the second of two cards."""
-    assert Runtime.choose("cuda:1", "float16").device == torch.device("cuda", 1)
+    assert Runtime.choose("cuda:1", "bfloat16").device == torch.device("cuda", 1)
 
 
 def test_a_card_that_is_not_there_is_refused(two_cards):
@@ -82,3 +84,22 @@ def test_a_network_is_placed_ready_to_answer():
 def test_a_runtime_reads_as_device_and_dtype():
     """The text names both, for logs and for cache keys."""
     assert str(Runtime.choose("cpu", "float16")) == "cpu float16"
+
+
+def test_a_dtype_that_the_device_lacks_is_refused(two_cards):
+    """The cards of this fixture have no float16."""
+    with pytest.raises(ConfigError, match="`cuda:1` cannot work in float16"):
+        Runtime.choose("cuda:1", "float16")
+
+
+def test_auto_takes_float32_where_a_card_lacks_bfloat16(two_cards, monkeypatch):
+    """Older cards know no bfloat16."""
+    monkeypatch.setattr(runtime, "_multiplies", lambda device, dtype: dtype == torch.float32)
+    assert Runtime.choose("cuda").dtype == torch.float32
+
+
+def test_what_a_device_can_multiply_is_tried():
+    """The CPU multiplies floats of all widths; `meta` holds no numbers to compare."""
+    cpu = torch.device("cpu")
+    assert all(runtime._multiplies(cpu, dtype) for dtype in runtime.DTYPES.values())
+    assert not runtime._multiplies(torch.device("meta"), torch.float32)

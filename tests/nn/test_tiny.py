@@ -102,6 +102,18 @@ def test_unused_boxes_and_hints_change_nothing(network: TinyNetwork, features) -
     assert torch.equal(first.logits, second.logits)
 
 
+def test_a_box_ends_where_the_image_does(network: TinyNetwork, features) -> None:
+    """What sticks out of the square says nothing."""
+    given = prompts()
+    beyond = given._replace(
+        boxes=torch.tensor([[-40.0, 8, 56, 200]] * 3), boxed=torch.ones(3, dtype=torch.bool)
+    )
+    inside = beyond._replace(boxes=torch.tensor([[0.0, 8, 56, 96]] * 3))
+    with torch.inference_mode():
+        one, other = network.decode(features, beyond), network.decode(features, inside)
+    assert torch.equal(one.logits, other.logits)
+
+
 def test_each_kind_of_prompt_matters(network: TinyNetwork, features) -> None:
     """Moving a point, switching its label, the box or the hint changes the answer."""
     asked = row(prompts(3), 0)

@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from promptseg.engine.runtime import Runtime
+from promptseg.nn.protocol import NetworkSpec
+from promptseg.options import SegmentOptions
 from promptseg.prompts import Prompt
 from promptseg.requests import SegmentRequest
 from promptseg.shapes import ImageArray
 
 Item = TypeVar("Item")
+
+# More than this saves nothing, as every launch is long by then.
+MOST_IMAGES, MOST_OBJECTS = 8, 64
+# What encoding takes for each pixel of the network's square, and decoding an object for each cell
+# of its masks, with room to spare: SAM 2 large in float32 holds 0.5 GB and 33 MB.
+BYTES_PER_PIXEL = 1024
+BYTES_PER_CELL = 640
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,23 +31,33 @@ class Limits:
     objects: int
 
     @classmethod
-    def of(cls, runtime: Runtime) -> Limits:
+    def of(cls, runtime: Runtime, spec: NetworkSpec) -> Limits:
         """Return what suits a device.
 
         On a CPU one of each: a batch saves little there, and the order in which its kernels add up
-        depends on its size, so that company would move a pixel here and there.
+        depends on its size, so that company would move a pixel here and there. Elsewhere as many
+        as half of the free memory is planned to hold.
         """
         if runtime.device.type == "cpu":
             return cls(images=1, objects=1)
-        return cls(images=8, objects=64)
+        free = runtime.free_bytes()
+        if free is None:
+            return cls(images=1, objects=MOST_OBJECTS // 4)
+        image_bytes = BYTES_PER_PIXEL * spec.image_side**2
+        object_bytes = BYTES_PER_CELL * spec.mask_side**2
+        return cls(
+            images=min(max(free // 2 // image_bytes, 1), MOST_IMAGES),
+            objects=min(max(free // 2 // object_bytes, 1), MOST_OBJECTS),
+        )
 
 
 class Asked(NamedTuple):
-    """One object: who asked for it, as which of the request's prompts, and how it was prompted."""
+    """One object: which request asked for it, as which of its prompts, and what is wanted of it."""
 
     request: int
     place: int
     prompt: Prompt
+    options: SegmentOptions
 
 
 @dataclass(frozen=True)
@@ -66,7 +85,7 @@ def plan(
         name = digest(request.image)
         images.setdefault(name, request.image)
         asked.setdefault(name, []).extend(
-            Asked(i, place, prompt) for place, prompt in enumerate(request.prompts)
+            Asked(i, place, prompt, request.options) for place, prompt in enumerate(request.prompts)
         )
     return [
         ImageWork(name, image, tuple(sorted(asked[name], key=_point_count)))

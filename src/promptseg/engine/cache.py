@@ -8,8 +8,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+import torch
+
 from promptseg.errors import ConfigError
 from promptseg.nn.outputs import ImageFeatures
+
+HOST = torch.device("cpu")
 
 
 class FeatureKey(NamedTuple):
@@ -35,28 +39,45 @@ Encode = Callable[[Sequence[int]], Sequence[ImageFeatures]]
 class FeatureCache:
     """The most recently used features, at most `max_bytes` of them; 0 keeps nothing.
 
-    Threads that ask for the same image at the same time share one encoding.
+    On a `device` that is not the CPU at most `device_bytes` stay there; older ones wait in the
+    host's memory and are brought back when they are asked for. Threads that ask for the same image
+    at the same time share one encoding.
 
     Raises:
         ConfigError: the bound is below 0.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        *,
+        device: torch.device = HOST,
+        device_bytes: int | None = None,
+    ) -> None:
         if max_bytes < 0:
             raise ConfigError(f"`cache_bytes` is at least 0, got {max_bytes}")
         self.max_bytes = max_bytes
+        self.device = device
+        self.device_bytes = max_bytes if device_bytes is None else device_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[FeatureKey, ImageFeatures] = OrderedDict()
+        self._waiting: set[FeatureKey] = set()
         self._awaited: dict[FeatureKey, Future[ImageFeatures | None]] = {}
-        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
     @property
     def bytes(self) -> int:
-        """How much memory the kept features take."""
-        return self._bytes
+        """How much memory the kept features take, wherever they are."""
+        with self._lock:
+            return sum(features.bytes for features in self._kept.values())
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._kept.clear()
+            self._waiting.clear()
 
     def fetch(self, keys: Sequence[FeatureKey], encode: Encode) -> list[ImageFeatures]:
         """Return the features of every key, in order, after encoding those that nobody has.
@@ -67,7 +88,7 @@ class FeatureCache:
         found: dict[FeatureKey, ImageFeatures] = {}
         while missing := [key for key in dict.fromkeys(keys) if key not in found]:
             claim = self._claim(missing)
-            found.update(claim.kept)
+            found.update({key: self._brought(key, each) for key, each in claim.kept.items()})
             if claim.mine:
                 places = [keys.index(key) for key in claim.mine]
                 found.update(self._encode(claim.mine, places, encode))
@@ -102,11 +123,33 @@ class FeatureCache:
                 future.set_result(made.get(key))
         return made
 
+    def _brought(self, key: FeatureKey, features: ImageFeatures) -> ImageFeatures:
+        """Bring features that wait in the host's memory back to the device."""
+        if key not in self._waiting:
+            return features
+        features = moved(features, self.device)
+        with self._lock:
+            self._waiting.discard(key)
+            self._keep(key, features)
+        return features
+
     def _keep(self, key: FeatureKey, features: ImageFeatures) -> None:
+        """Keep as the newest; move or drop the oldest that are too many. Under the lock."""
         if features.bytes > self.max_bytes:
             return
         self._kept[key] = features
-        self._bytes += features.bytes
-        while self._bytes > self.max_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._bytes -= oldest.bytes
+        self._kept.move_to_end(key)
+        total = 0
+        for each in reversed(list(self._kept)):
+            total += self._kept[each].bytes
+            if total > self.max_bytes:
+                del self._kept[each]
+                self._waiting.discard(each)
+            elif total > self.device_bytes and each not in self._waiting:
+                self._kept[each] = moved(self._kept[each], HOST)
+                self._waiting.add(each)
+
+
+def moved(features: ImageFeatures, device: torch.device) -> ImageFeatures:
+    """Return the features with all grids on another device."""
+    return ImageFeatures(tuple(grid.to(device) for grid in features.grids))

@@ -58,8 +58,7 @@ def prompt_tensors(
             points[i, given] = placement.points_to_model(prompt.points.coordinates)
             labels[i, given] = prompt.points.labels
         if prompt.box is not None:
-            corners = prompt.box.clip(placement.image).as_array()
-            boxes[i] = placement.boxes_to_model(corners[None])[0]
+            boxes[i] = placement.boxes_to_model(prompt.box.as_array()[None])[0]
     hints = [_hint_logits(prompt.hint, spec.mask_side) for prompt in prompts]
     device = runtime.device
     return PromptTensors(

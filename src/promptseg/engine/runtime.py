@@ -31,7 +31,8 @@ class Runtime:
         """Resolve names: the best device there is, and bfloat16 on CUDA but float32 elsewhere.
 
         Raises:
-            ConfigError: a name that does not exist, or a device that this machine does not have.
+            ConfigError: a name that does not exist, a device that this machine does not have, or a
+                dtype that the device does not have.
         """
         for name, value in (("device", device), ("dtype", dtype)):
             if not isinstance(value, str):
@@ -42,7 +43,13 @@ class Runtime:
                 f"unknown dtype `{dtype}`", hint=f"Choose one of auto, {', '.join(DTYPES)}"
             )
         if dtype == "auto":
-            dtype = "bfloat16" if place.type == "cuda" else "float32"
+            fast = place.type == "cuda" and _multiplies(place, torch.bfloat16)
+            return cls(place, torch.bfloat16 if fast else torch.float32)
+        if not _multiplies(place, DTYPES[dtype]):
+            raise ConfigError(
+                f"device `{place}` cannot work in {dtype}",
+                hint="Use `auto`, which takes what the device is good at, or float32",
+            )
         return cls(place, DTYPES[dtype])
 
     def place(self, network: AnyNetwork) -> AnyNetwork:
@@ -50,6 +57,20 @@ class Runtime:
         if isinstance(network, nn.Module):
             network.to(device=self.device, dtype=self.dtype).eval()
         return network
+
+    def free_bytes(self) -> int | None:
+        """How much memory of the device is free; None where it does not say, as on a CPU."""
+        if self.device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return free
+
+    def release(self) -> None:
+        """Give memory that torch keeps for later back to the device."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
 
     def __str__(self) -> str:
         return f"{self.device} {str(self.dtype).removeprefix('torch.')}"
@@ -72,6 +93,15 @@ def _device(name: str) -> torch.device:
             hint="Use `auto` to take the best device there is",
         )
     return torch.device(name)
+
+
+def _multiplies(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a device knows a dtype, found out by a small product."""
+    try:
+        one = torch.ones(2, 2, device=device, dtype=dtype)
+        return bool((one @ one == 2).all())
+    except (RuntimeError, TypeError):
+        return False
 
 
 def _count(kind: str) -> int:

@@ -10,8 +10,9 @@ import torch
 from promptseg.engine import postprocess, preprocess
 from promptseg.engine.batches import Asked, ImageWork, Limits, chunks, plan
 from promptseg.engine.cache import FeatureCache, FeatureKey
+from promptseg.engine.candidates import Candidates, by_object, choose
 from promptseg.engine.digest import ImageDigest
-from promptseg.engine.postprocess import Candidates
+from promptseg.engine.portions import Portions
 from promptseg.engine.runtime import Runtime
 from promptseg.geometry import Placement, Size
 from promptseg.nn.outputs import ImageFeatures
@@ -48,7 +49,11 @@ class Segmenter:
         self.network = network
         self.runtime = runtime
         self.cache = cache
-        self.limits = limits or Limits.of(runtime)
+        self.limits = limits or Limits.of(runtime, network.spec)
+        self._images = Portions(self.limits.images, what="encoding images", release=self._release)
+        self._objects = Portions(
+            self.limits.objects, what="decoding objects", release=self._release
+        )
         self._digest = ImageDigest()
 
     def segment(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
@@ -58,9 +63,12 @@ class Segmenter:
         bit where `limits` are 1, as on a CPU, else up to rounding. Only one group of images and one
         chunk of low-resolution logits are held at a time.
 
+        Where memory runs out, half as much is worked on at a time from then on.
+
         Raises:
             PromptError: a hint's logits are not of this network's resolution; of several requests
                 or prompts the message says which.
+            OutOfMemoryError: there is not enough memory for one image or one object alone.
         """
         for number, request in enumerate(requests):
             with numbered("request", number, of=len(requests)):
@@ -68,11 +76,8 @@ class Segmenter:
         answers: list[dict[int, Masks]] = [{} for _ in requests]
         for group in chunks(plan(requests, digest=self._digest), self.limits.images):
             for work, image in zip(group, self._encode(group), strict=True):
-                for asked, candidates in self._decode(image, work.asked):
-                    options = requests[asked.request].options
-                    answers[asked.request][asked.place] = postprocess.to_masks(
-                        candidates, image.size, options, place=asked.place
-                    )
+                for asked, masks in zip(work.asked, self._decode(image, work.asked), strict=True):
+                    answers[asked.request][asked.place] = masks
         return [
             Masks.concatenate([found[place] for place in sorted(found)])
             if found
@@ -86,8 +91,8 @@ class Segmenter:
 
     def answer(self, image: EncodedImage, prompt: Prompt, options: SegmentOptions) -> Masks:
         """Answer one checked prompt on an encoded image."""
-        [(_, candidates)] = self._decode(image, [Asked(0, 0, prompt)])
-        return postprocess.to_masks(candidates, image.size, options, place=0)
+        [masks] = self._decode(image, [Asked(0, 0, prompt, options)])
+        return masks
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Refuse prompts that this network cannot take."""
@@ -99,29 +104,43 @@ class Segmenter:
         spec = self.network.spec
         keys = [FeatureKey(work.digest, spec.digest, str(self.runtime)) for work in group]
 
+        @torch.inference_mode()
         def encode(places: Sequence[int]) -> list[ImageFeatures]:
             images = [group[place].image for place in places]
-            with torch.inference_mode():
-                pixels = preprocess.to_pixels(images, spec, self.runtime)
-                features = self.network.encode(pixels.to(self.runtime.dtype))
-                return [features.image(i) for i in range(len(images))]
+            pixels = preprocess.to_pixels(images, spec, self.runtime)
+            features = self.network.encode(pixels.to(self.runtime.dtype))
+            return [features.image(i) for i in range(len(images))]
 
-        features = self.cache.fetch(keys, encode)
+        def encode_all(places: Sequence[int]) -> list[ImageFeatures]:
+            return list(self._images.run(places, encode))
+
+        features = self.cache.fetch(keys, encode_all)
         return [
             EncodedImage(Size(*work.image.shape[:2]), each)
             for work, each in zip(group, features, strict=True)
         ]
 
-    def _decode(
-        self, image: EncodedImage, asked: Sequence[Asked]
-    ) -> Iterator[tuple[Asked, Candidates]]:
+    def _decode(self, image: EncodedImage, asked: Sequence[Asked]) -> Iterator[Masks]:
         spec = self.network.spec
         placement = Placement(image.size, spec.image_side)
-        for chunk in chunks(asked, self.limits.objects):
-            with torch.inference_mode():
-                tensors = preprocess.prompt_tensors(
-                    [each.prompt for each in chunk], placement, spec, self.runtime
-                )
-                answers = self.network.decode(image.features, tensors)
-                candidates = postprocess.by_object(answers)
-            yield from zip(chunk, candidates, strict=True)
+
+        @torch.inference_mode()
+        def decode(portion: Sequence[Asked]) -> list[Masks]:
+            prompts = [each.prompt for each in portion]
+            tensors = preprocess.prompt_tensors(prompts, placement, spec, self.runtime)
+            answers = by_object(self.network.decode(image.features, tensors))
+            return [
+                self._masks(candidates, each, image.size)
+                for candidates, each in zip(answers, portion, strict=True)
+            ]
+
+        return self._objects.run(asked, decode)
+
+    def _masks(self, candidates: Candidates, asked: Asked, size: Size) -> Masks:
+        options = asked.options
+        choice = choose(candidates, asked.prompt, options, sure=self.network.spec.sure)
+        return postprocess.to_masks(candidates, choice, size, options, place=asked.place)
+
+    def _release(self) -> None:
+        self.cache.clear()
+        self.runtime.release()

@@ -17,7 +17,8 @@ class NetworkSpec:
 
     `image_side` is the side of the input square in pixels, `mask_side` that of logits and hints;
     `mean` and `std` normalise pixels in 0..1; `digest` names the weights, so that cached features
-    are never mixed up.
+    are never mixed up. `sure` is the candidate made for prompts that leave no doubt, None where all
+    candidates are alike.
     """
 
     image_side: int
@@ -25,6 +26,7 @@ class NetworkSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     digest: str
+    sure: int | None = None
 
 
 @runtime_checkable

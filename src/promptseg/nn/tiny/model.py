@@ -40,5 +40,7 @@ class TinyNetwork(nn.Module):
         """Answer `n` prompts on the features of one image."""
         count = len(prompts.points)
         grids = (grid.expand(count, -1, -1, -1) for grid in features.grids)
-        answer: MaskLogits = self.decoder(TinyFeatures(*grids), prompts)
+        # It has been taught with boxes that end where the image does.
+        inside = prompts.boxes.clamp(0, self.spec.image_side)
+        answer: MaskLogits = self.decoder(TinyFeatures(*grids), prompts._replace(boxes=inside))
         return answer
