@@ -35,6 +35,7 @@ class Sam2Network(nn.Module):
             mean=MEAN,
             std=STD,
             digest=digest,
+            sure=0,
         )
         self.trunk = Hiera(config.trunk)
         self.neck = Neck(config.trunk.widths, config.channels)
