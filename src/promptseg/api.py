@@ -15,14 +15,14 @@ from promptseg.engine.segmenter import Segmenter
 from promptseg.engine.session import Session
 from promptseg.errors import ConfigError, PromptError
 from promptseg.io import images
-from promptseg.nn.protocol import Promptable
+from promptseg.nn.protocol import NetworkSpec, Promptable
 from promptseg.options import SegmentOptions
 from promptseg.requests import OnePrompt, SegmentRequest
 from promptseg.results import Masks
 from promptseg.settings import CACHE_BYTES
 from promptseg.shapes import ImageArray
 from promptseg.weights import catalog
-from promptseg.weights.load import load as load_network
+from promptseg.weights.load import load_source
 
 AnyImage: TypeAlias = "str | Path | Image.Image | np.ndarray"
 
@@ -36,19 +36,23 @@ def load(
     dtype: str = "auto",
     cache_bytes: int = CACHE_BYTES,
 ) -> Model:
-    """Load a model by name or from a weights file; without a name the built-in one, offline.
+    """Load a model; without a name the built-in one, offline.
+
+    A name is one of the catalogue such as `sam2.1-large`, a repository of the hub such as
+    `facebook/sam2.1-hiera-large`, or the path of a file or folder of weights, in our layout, Meta's
+    or transformers'. What is not on this machine is downloaded, and said so in the log.
 
     `cache_bytes` bounds the features of images that are kept between calls; 0 keeps none.
 
     Raises:
         ConfigError: an unknown model, device or dtype, a device that is not there, or a negative
             `cache_bytes`.
-        WeightsError: the weights file is damaged, or of another kind.
+        WeightsError: the weights are damaged, of another kind, or cannot be downloaded.
     """
     runtime = Runtime.choose(device, dtype)
-    cache = FeatureCache(cache_bytes)
+    cache = FeatureCache(cache_bytes, device=runtime.device, device_bytes=_share(runtime))
     source = catalog.find(name)
-    network = runtime.place(load_network(source.path))
+    network = runtime.place(load_source(source))
     return Model(source.name, network, runtime, cache=cache)
 
 
@@ -64,6 +68,11 @@ class Model:
         self.name = name
         self.runtime = runtime
         self._segmenter = Segmenter(network, runtime, cache)
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """Sizes, normalisation and identity of the network."""
+        return self._segmenter.network.spec
 
     def segment(
         self,
@@ -108,6 +117,12 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name}, {self.runtime})"
+
+
+def _share(runtime: Runtime) -> int | None:
+    """How much of a device's memory features may take: a quarter of what is free."""
+    free = runtime.free_bytes()
+    return None if free is None else free // 4
 
 
 def _pixels(image: AnyImage) -> ImageArray:

@@ -1,0 +1,1 @@
+"""The public names of other packages over `promptseg.api`, for code that exists."""
