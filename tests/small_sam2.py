@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from promptseg.nn.sam2.config import HieraConfig, Sam2Config
+from promptseg.nn.sam2.config import HieraConfig, MemoryConfig, Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
 from seeded import fill
 
-# Windows fill every map: its sides are 16, 8, 4 and 2.
+# Windows fill every map: its sides are 16, 8, 4 and 2. SAM 2.1's memory.
 FITTING = Sam2Config(
     image_side=64,
     trunk=HieraConfig(
@@ -22,8 +22,10 @@ FITTING = Sam2Config(
     channels=32,
     heads=2,
     hidden=24,
+    memory=MemoryConfig(version="2.1", channels=16, slots=5, layers=3, hidden=20, blocks=2),
 )
 # Windows reach over the edges of maps at strides 16 and 32: their sides are 24, 12, 6 and 3.
+# SAM 2's memory.
 PADDED = Sam2Config(
     image_side=96,
     trunk=HieraConfig(
@@ -37,6 +39,7 @@ PADDED = Sam2Config(
     channels=48,
     heads=4,
     hidden=40,
+    memory=MemoryConfig(version="2", channels=12, slots=4, layers=2, hidden=28, blocks=1),
 )
 
 

@@ -2,17 +2,93 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 
 from promptseg.errors import WeightsError
 from promptseg.nn.sam2 import config as sizes
+from promptseg.nn.sam2.config import MemoryConfig, Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
 from promptseg.weights.keymap import KeyMap
 from promptseg.weights.keymaps.sam2 import META, TRANSFORMERS
-from small_sam2 import small_sam2
+from small_sam2 import FITTING, PADDED, small_sam2
 
 LAYOUTS = {"meta": META, "transformers": TRANSFORMERS}
+VERSIONS = {"2.1": FITTING, "2": PADDED, "images": replace(FITTING, memory=None)}
+SIZES = ("TINY", "SMALL", "BASE_PLUS", "LARGE")
+MEMORIES = {"2.1": MemoryConfig(), "2": MemoryConfig(version="2"), "images": None}
+
+# From Meta's names to transformers', in order; facts of its `convert_sam2_video_to_hf.py`.
+CONVERSION = (
+    (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
+    (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
+    (r"patch_embed\.proj\.", "patch_embed.projection."),
+    (r"^sam_(prompt_encoder|mask_decoder)\.", r"\1."),
+    (r"pe_layer\.positional_encoding_gaussian_matrix", "shared_embedding.positional_embedding"),
+    (r"point_embeddings\.0\.", "point_embed."),
+    (r"mask_downscaling\.0\.", "mask_embed.conv1."),
+    (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
+    (r"mask_downscaling\.3\.", "mask_embed.conv2."),
+    (r"mask_downscaling\.4\.", "mask_embed.layer_norm2."),
+    (r"mask_downscaling\.6\.", "mask_embed.conv3."),
+    (r"output_upscaling\.0\.", "upscale_conv1."),
+    (r"output_upscaling\.1\.", "upscale_layer_norm."),
+    (r"output_upscaling\.3\.", "upscale_conv2."),
+    (r"^obj_ptr_tpos_proj\.", "temporal_positional_encoding_projection_layer."),
+    (r"^obj_ptr_proj\.", "object_pointer_proj."),
+    (r"^no_obj_ptr$", "no_object_pointer"),
+    (r"^no_obj_embed_spatial$", "occlusion_spatial_embedding_parameter"),
+    (r"^no_mem_embed$", "no_memory_embedding"),
+    (r"^no_mem_pos_enc$", "no_memory_positional_encoding"),
+    (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
+    (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
+    (r"^memory_encoder\.out_proj\.", "memory_encoder.projection."),
+    (r"^memory_encoder\.fuser\.", "memory_encoder.memory_fuser."),
+    (r"\.dwconv\.", ".depthwise_conv."),
+    (r"\.pwconv(\d)\.", r".pointwise_conv\1."),
+    (r"\.gamma$", ".scale"),
+    (r"mask_downsampler\.encoder\.12\.", "mask_downsampler.final_conv."),
+    (r"\.out_proj\.", ".o_proj."),
+    (r"\.norm(\d?|_final_attn)\.", r".layer_norm\1."),
+)
+# Perceptrons of two layers, and of three.
+SHORT = re.compile(r"((?:blocks|transformer\.layers)\.\d+\.mlp)\.layers\.(\d)\.")
+LONG = re.compile(r"(mlps\.\d|iou_prediction_head|score_head|pointer_proj)\.layers\.(\d)\.")
+HALVING = re.compile(r"mask_downsampler\.encoder\.(\d+)\.")
+
+
+def converted(name: str) -> str:
+    """Name a tensor of Meta's as transformers' conversion does."""
+    for pattern, new in CONVERSION:
+        name = re.sub(pattern, new, name)
+    name = SHORT.sub(lambda m: f"{m[1]}.{('proj_in', 'proj_out')[int(m[2])]}.", name)
+    name = LONG.sub(lambda m: f"{m[1]}.{('proj_in', 'layers.0', 'proj_out')[int(m[2])]}.", name)
+    return HALVING.sub(
+        lambda m: (
+            f"mask_downsampler.layers.{int(m[1]) // 3}.{('conv', 'layer_norm')[int(m[1]) % 3]}."
+        ),
+        name,
+    )
+
+
+def published(size: str, version: str) -> Sam2Config:
+    return replace(getattr(sizes, size), memory=MEMORIES[version])
+
+
+def hollow(config: Sam2Config) -> dict[str, torch.Tensor]:
+    """Tensors of the right names and shapes that take no memory; all are zero."""
+    with torch.device("meta"):
+        network = Sam2Network(config)
+    return {
+        name: torch.zeros(()).expand(tensor.shape) for name, tensor in network.state_dict().items()
+    }
+
+
+def shapes(tensors) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +97,10 @@ def ours():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_tensors_come_back_from_either_layout(ours, layout):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tensors_come_back_from_either_layout(layout, version):
     """Every tensor has a name there, no two the same one, and returns as it went."""
-    keymap = LAYOUTS[layout]
+    ours, keymap = small_sam2(VERSIONS[version]).state_dict(), LAYOUTS[layout]
     theirs = keymap.to_theirs(ours)
     back = keymap.to_ours(theirs)
     assert back.keys() == ours.keys()
@@ -32,12 +109,41 @@ def test_tensors_come_back_from_either_layout(ours, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("size", ["TINY", "SMALL", "BASE_PLUS", "LARGE"])
-def test_every_tensor_of_the_published_sizes_has_a_rule(layout, size):
-    """All names of all four sizes are known."""
+@pytest.mark.parametrize("version", MEMORIES)
+@pytest.mark.parametrize("size", SIZES)
+def test_every_tensor_of_the_published_sizes_has_a_rule(layout, version, size):
+    """All names of all four sizes of either version are known, in both directions."""
+    ours, keymap = hollow(published(size, version)), LAYOUTS[layout]
+    assert shapes(keymap.to_ours(keymap.to_theirs(ours))) == shapes(ours)
+
+
+@pytest.mark.parametrize("version", MEMORIES)
+@pytest.mark.parametrize("size", SIZES)
+def test_names_and_shapes_are_those_of_transformers(version, size):
+    """Its models of videos, and of images alone, have these tensors and no others."""
+    transformers = pytest.importorskip("transformers")
+    from reference_sam2 import reference_config, reference_image_config
+
+    config = published(size, version)
     with torch.device("meta"):
-        network = Sam2Network(getattr(sizes, size))
-    LAYOUTS[layout].to_theirs(network.state_dict())
+        if config.memory:
+            reference = transformers.Sam2VideoModel(reference_config(config))
+        else:
+            reference = transformers.Sam2Model(reference_image_config(config))
+    assert shapes(TRANSFORMERS.to_theirs(hollow(config))) == shapes(reference.state_dict())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_layouts_name_the_same_tensors(version):
+    """Meta's names, converted as transformers converts them, are those of its layout."""
+    ours = small_sam2(VERSIONS[version]).state_dict()
+    meta, transformers = META.to_theirs(ours), TRANSFORMERS.to_theirs(ours)
+    rows = [meta.pop(f"sam_prompt_encoder.point_embeddings.{i}.weight") for i in range(4)]
+    meta["sam_prompt_encoder.point_embeddings.0.weight"] = torch.cat(rows)
+    del transformers["shared_image_embedding.positional_embedding"]
+    renamed = {converted(name): tensor for name, tensor in meta.items()}
+    assert renamed.keys() == transformers.keys()
+    assert all(torch.equal(renamed[name], tensor) for name, tensor in transformers.items())
 
 
 def test_names_are_those_of_the_files(ours):
@@ -54,6 +160,20 @@ def test_names_are_those_of_the_files(ours):
         "sam_mask_decoder.transformer.layers.0.norm4.weight",
         "sam_mask_decoder.output_upscaling.3.weight",
         "sam_mask_decoder.iou_prediction_head.layers.2.bias",
+        "maskmem_tpos_enc",
+        "mask_downsample.weight",
+        "memory_attention.layers.2.cross_attn_image.k_proj.weight",
+        "memory_attention.layers.0.linear1.bias",
+        "memory_attention.norm.weight",
+        "memory_encoder.mask_downsampler.encoder.10.weight",
+        "memory_encoder.mask_downsampler.encoder.12.bias",
+        "memory_encoder.fuser.layers.1.gamma",
+        "memory_encoder.out_proj.weight",
+        "no_mem_pos_enc",
+        "no_obj_embed_spatial",
+        "no_obj_ptr",
+        "obj_ptr_proj.layers.2.weight",
+        "obj_ptr_tpos_proj.bias",
     } <= meta.keys()
     assert {
         "vision_encoder.backbone.blocks.0.mlp.proj_out.weight",
@@ -65,14 +185,30 @@ def test_names_are_those_of_the_files(ours):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_video_half_is_known_and_left_out(ours, layout):
-    """A whole checkpoint gives the image half; a name that only begins alike is no part of it."""
-    keymap = LAYOUTS[layout]
-    theirs = keymap.to_theirs(ours)
-    whole = theirs | {"memory_encoder.fuser.layers.0.gamma": torch.ones(1)}
-    assert keymap.to_ours(whole).keys() == ours.keys()
-    with pytest.raises(WeightsError, match="first: `memory_encoders`"):
-        keymap.to_ours(theirs | {"memory_encoders": torch.ones(1)})
+def test_the_versions_differ_in_three_tensors(layout):
+    """The mark of frames without the object, and what says how old pointers are."""
+    later, earlier = (
+        LAYOUTS[layout].to_theirs(hollow(published("TINY", version))).keys()
+        for version in ("2.1", "2")
+    )
+    marks = {
+        "meta": {"no_obj_embed_spatial", "obj_ptr_tpos_proj.weight", "obj_ptr_tpos_proj.bias"},
+        "transformers": {
+            "occlusion_spatial_embedding_parameter",
+            "temporal_positional_encoding_projection_layer.weight",
+            "temporal_positional_encoding_projection_layer.bias",
+        },
+    }
+    assert earlier < later
+    assert later - earlier == marks[layout]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_name_that_only_begins_alike_is_unknown(ours, layout):
+    """What is neither of images nor of memory is refused."""
+    theirs = LAYOUTS[layout].to_theirs(ours)
+    with pytest.raises(WeightsError, match="first: `memory_encoder"):
+        LAYOUTS[layout].to_ours(theirs | {"memory_encoders": torch.ones(1)})
 
 
 def test_an_unknown_tensor_is_named(ours):

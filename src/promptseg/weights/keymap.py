@@ -17,14 +17,12 @@ class KeyMap:
     """One layout of weights, told in rules from its names to ours; `{}` stands for one dotted part.
 
     `renames` are one to one. `stacks` take tensors, numbered by the only `{}`, as the rows of one.
-    `copies` name tensors that the layout holds twice, with the name that counts. `unread` are parts
-    that no network here has, by the beginning of their names: they are known, and left out.
+    `copies` name tensors that the layout holds twice, with the name that counts.
     """
 
     renames: Mapping[str, str]
     stacks: Mapping[str, str] = field(default_factory=dict)
     copies: Mapping[str, str] = field(default_factory=dict)
-    unread: tuple[str, ...] = ()
 
     def to_ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Name tensors of the layout as ours.
@@ -33,7 +31,7 @@ class KeyMap:
             WeightsError: a tensor has no rule, a row is missing, or a copy differs from what it
                 copies.
         """
-        known = {name: each for name, each in tensors.items() if not self._is_unread(name)}
+        known = dict(tensors)
         for copy, original in self.copies.items():
             if copy in known and not _equal(known.pop(copy), known.get(original)):
                 raise WeightsError(f"tensor `{copy}` is not what it copies, `{original}`")
@@ -44,7 +42,7 @@ class KeyMap:
         return ours | {name: known[key] for key, name in rename(known, self.renames).items()}
 
     def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Name our tensors as in the layout, without the parts that we do not have.
+        """Name our tensors as in the layout.
 
         Raises:
             WeightsError: a tensor has no rule.
@@ -61,9 +59,6 @@ class KeyMap:
             if original in theirs:
                 theirs[copy] = theirs[original]
         return theirs
-
-    def _is_unread(self, name: str) -> bool:
-        return any(name == part or name.startswith(f"{part}.") for part in self.unread)
 
 
 def rename(names: Mapping[str, object], rules: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Sizes of the SAM 2 networks; SAM 2.1 has the same.
+"""Sizes of the SAM 2 and SAM 2.1 networks, which tell each other apart in their memory only.
 
-Numbers are those of `sam2/configs/sam2.1/*.yaml` and, where these are silent, of `Hiera` and
+Numbers are those of `sam2/configs/{sam2,sam2.1}/*.yaml` and, where these are silent, of `Hiera` and
 `SAM2Base`, in https://github.com/facebookresearch/sam2.
 """
 
@@ -14,8 +14,10 @@ from promptseg.errors import ConfigError
 FIRST_STRIDE, LAST_STRIDE = 4, 32
 # The cells of the decoder's masks and of hints are as fine as the trunk's first map.
 MASK_STRIDE = FIRST_STRIDE
-# The map that prompts meet.
+# The map that prompts meet, and that is remembered.
 PROMPT_STRIDE = 16
+
+VERSIONS = ("2", "2.1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,36 @@ class HieraConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """Sizes of the half of SAM 2 that remembers frames.
+
+    `channels` is the width of what is remembered, `slots` the number of frames whose age is told:
+    those that were prompted have the last one. Attention has `layers` with perceptrons of width
+    `hidden`; `blocks` fuse an image with a mask. SAM 2.1 marks frames without the object and says
+    how old its pointers are; SAM 2 does neither.
+    """
+
+    version: str = "2.1"
+    channels: int = 64
+    slots: int = 7
+    layers: int = 4
+    hidden: int = 2048
+    blocks: int = 2
+
+    def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise ConfigError(f"the version must be `2` or `2.1`, got `{self.version}`")
+        if self.channels % 4:
+            raise ConfigError(f"channels of memory must be a multiple of 4, got {self.channels}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sam2Config:
     """Sizes of a SAM 2 network.
 
     `image_side` is the square that images are squashed into. `channels` is the width of the neck
-    and the decoder, which has `heads` heads and perceptrons of width `hidden`.
+    and the decoder, which has `heads` heads and perceptrons of width `hidden`. `memory` is None for
+    a network of images only.
     """
 
     trunk: HieraConfig = field(default_factory=HieraConfig)
@@ -60,6 +87,7 @@ class Sam2Config:
     channels: int = 256
     heads: int = 8
     hidden: int = 2048
+    memory: MemoryConfig | None = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
         tile = self.trunk.windows[0] * FIRST_STRIDE
@@ -72,6 +100,16 @@ class Sam2Config:
             raise ConfigError(
                 f"channels {self.channels} must be a multiple of 8 and of twice heads {self.heads}"
             )
+        if self.memory and self.channels % self.memory.channels:
+            raise ConfigError(
+                f"channels {self.channels} must be a multiple of those of memory, "
+                f"{self.memory.channels}"
+            )
+
+    @property
+    def version(self) -> str | None:
+        """Which SAM 2 this is; images alone do not tell."""
+        return self.memory.version if self.memory else None
 
     @property
     def mask_side(self) -> int:

@@ -1,20 +1,30 @@
-"""SAM 2's tensors as Meta publishes them (`.pt`) and as transformers does (`.safetensors`)."""
+"""SAM 2's tensors as Meta publishes them (`.pt`) and as transformers does (`.safetensors`).
+
+Both publish images and memory in one file. A file of images alone, which transformers' `Sam2Model`
+writes, has the same names without those of `memory`; SAM 2 has no `absence` and no `pointer_ages`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from promptseg.nn.parts.memory_encoder import HALVINGS
 from promptseg.weights.keymap import KeyMap
 
 # Parts of names in both layouts, with ours.
 _TRANSFORMER = "mask_decoder.transformer"
-_ATTENTIONS = {
+_DECODER_ATTENTIONS = {
     "layers.{}.self_attn": "layers.{}.mixing.attention",
     "layers.{}.cross_attn_token_to_image": "layers.{}.tokens_to_image",
     "layers.{}.cross_attn_image_to_token": "layers.{}.image_to_tokens",
     "final_attn_token_to_image": "tokens_to_image",
 }
-_NORMS = {1: "mixing.norm", 2: "read_norm", 3: "mlp_norm", 4: "write_norm"}
+_DECODER_NORMS = ("mixing.norm", "read_norm", "mlp_norm", "write_norm")
+_MEMORY_ATTENTIONS = {
+    "layers.{}.self_attn": "layers.{}.mixing",
+    "layers.{}.cross_attn_image": "layers.{}.recall",
+}
+_MEMORY_NORMS = ("mixing_norm", "recall_norm", "mlp_norm")
 _PERCEPTRONS = {
     "mask_decoder.output_hypernetworks_mlps.{}": "mask_decoder.mask_heads.{}",
     "mask_decoder.iou_prediction_head": "mask_decoder.score_head",
@@ -41,29 +51,47 @@ _SHARED_DECODER = {
 }
 
 
+_SHARED_MEMORY = {
+    "mask_downsample.{}": "memory.mask_to_hint.{}",
+    "memory_attention.layers.{}.linear1.{}": "memory.attention.layers.{}.mlp.layers.0.{}",
+    "memory_attention.layers.{}.linear2.{}": "memory.attention.layers.{}.mlp.layers.1.{}",
+}
+
+
 def _behind(prefix: str, rules: Mapping[str, str]) -> dict[str, str]:
     return {f"{prefix}.{theirs}": ours for theirs, ours in rules.items()}
 
 
-def _attentions(prefix: str, out: str) -> dict[str, str]:
-    parts = {"q_proj": "queries", "k_proj": "keys", "v_proj": "values", out: "out"}
+def _attentions(theirs: str, ours: str, parts: Mapping[str, str], *, out: str) -> dict[str, str]:
+    linears = {"q_proj": "queries", "k_proj": "keys", "v_proj": "values", out: "out"}
     return {
-        f"{prefix}.{theirs}.{part}.{{}}": f"{_TRANSFORMER}.{ours}.{name}.{{}}"
-        for theirs, ours in _ATTENTIONS.items()
+        f"{theirs}.{part}.{linear}.{{}}": f"{ours}.{name}.{new}.{{}}"
         for part, name in parts.items()
+        for linear, new in linears.items()
     }
 
 
-def _norms(prefix: str, norm: str) -> dict[str, str]:
+def _norms(theirs: str, ours: str, names: Sequence[str]) -> dict[str, str]:
+    """Name the norms of a layer, which are numbered from 1 there."""
     return {
-        f"{prefix}.layers.{{}}.{norm}{i}.{{}}": f"{_TRANSFORMER}.layers.{{}}.{ours}.{{}}"
-        for i, ours in _NORMS.items()
+        f"{theirs}{i}.{{}}": f"{ours}.layers.{{}}.{name}.{{}}"
+        for i, name in enumerate(names, start=1)
     }
 
 
 def _perceptron(theirs: str, ours: str, *names: str) -> dict[str, str]:
     """Name the layers of a perceptron one by one, as transformers does."""
     return {f"{theirs}.{each}.{{}}": f"{ours}.layers.{i}.{{}}" for i, each in enumerate(names)}
+
+
+def _halvings(shrink: Callable[[int], str], norm: Callable[[int], str]) -> dict[str, str]:
+    """Name the convolutions and norms that make a mask as coarse as the image's grid."""
+    ours = "memory.encoder.mask"
+    return {
+        f"memory_encoder.mask_downsampler.{part(i)}.{{}}": f"{ours}.{i}.{name}.{{}}"
+        for part, name in ((shrink, "shrink"), (norm, "norm"))
+        for i in range(HALVINGS)
+    }
 
 
 META = KeyMap(
@@ -81,8 +109,10 @@ META = KeyMap(
         ),
         "sam_prompt_encoder.mask_downscaling.{}.{}": "prompt_encoder.hint.{}.{}",
         **_behind("sam_mask_decoder", _SHARED_DECODER),
-        **_attentions("sam_mask_decoder.transformer", "out_proj"),
-        **_norms("sam_mask_decoder.transformer", "norm"),
+        **_attentions(
+            "sam_mask_decoder.transformer", _TRANSFORMER, _DECODER_ATTENTIONS, out="out_proj"
+        ),
+        **_norms("sam_mask_decoder.transformer.layers.{}.norm", _TRANSFORMER, _DECODER_NORMS),
         "sam_mask_decoder.transformer.norm_final_attn.{}": f"{_TRANSFORMER}.norm.{{}}",
         "sam_mask_decoder.transformer.layers.{}.mlp.layers.{}.{}": (
             f"{_TRANSFORMER}.layers.{{}}.mlp.layers.{{}}.{{}}"
@@ -94,19 +124,34 @@ META = KeyMap(
             f"sam_{theirs}.layers.{{}}.{{}}": f"{ours}.layers.{{}}.{{}}"
             for theirs, ours in _PERCEPTRONS.items()
         },
+        **_SHARED_MEMORY,
+        "maskmem_tpos_enc": "memory.ages",
+        "no_mem_pos_enc": "memory.no_memory_place",
+        "no_obj_embed_spatial": "memory.absence",
+        "no_obj_ptr": "memory.no_pointer",
+        "obj_ptr_proj.layers.{}.{}": "memory.pointer_head.layers.{}.{}",
+        "obj_ptr_tpos_proj.{}": "memory.pointer_ages.{}",
+        **_attentions("memory_attention", "memory.attention", _MEMORY_ATTENTIONS, out="out_proj"),
+        **_norms("memory_attention.layers.{}.norm", "memory.attention", _MEMORY_NORMS),
+        "memory_attention.norm.{}": "memory.attention.norm.{}",
+        **_halvings(lambda i: f"encoder.{3 * i}", lambda i: f"encoder.{3 * i + 1}"),
+        f"memory_encoder.mask_downsampler.encoder.{3 * HALVINGS}.{{}}": (
+            f"memory.encoder.mask.{HALVINGS}.{{}}"
+        ),
+        "memory_encoder.pix_feat_proj.{}": "memory.encoder.image.{}",
+        **_behind(
+            "memory_encoder.fuser.layers.{}",
+            {
+                "dwconv.{}": "memory.encoder.fuser.{}.spread.{}",
+                "norm.{}": "memory.encoder.fuser.{}.norm.{}",
+                "pwconv1.{}": "memory.encoder.fuser.{}.mlp.layers.0.{}",
+                "pwconv2.{}": "memory.encoder.fuser.{}.mlp.layers.1.{}",
+                "gamma": "memory.encoder.fuser.{}.scale",
+            },
+        ),
+        "memory_encoder.out_proj.{}": "memory.encoder.out.{}",
     },
     stacks={"sam_prompt_encoder.point_embeddings.{}.weight": "prompt_encoder.labels"},
-    unread=(
-        "mask_downsample",
-        "maskmem_tpos_enc",
-        "memory_attention",
-        "memory_encoder",
-        "no_mem_pos_enc",
-        "no_obj_embed_spatial",
-        "no_obj_ptr",
-        "obj_ptr_proj",
-        "obj_ptr_tpos_proj",
-    ),
 )
 
 TRANSFORMERS = KeyMap(
@@ -131,8 +176,8 @@ TRANSFORMERS = KeyMap(
         "prompt_encoder.mask_embed.layer_norm2.{}": "prompt_encoder.hint.4.{}",
         "prompt_encoder.mask_embed.conv3.{}": "prompt_encoder.hint.6.{}",
         **_behind("mask_decoder", _SHARED_DECODER),
-        **_attentions("mask_decoder.transformer", "o_proj"),
-        **_norms("mask_decoder.transformer", "layer_norm"),
+        **_attentions("mask_decoder.transformer", _TRANSFORMER, _DECODER_ATTENTIONS, out="o_proj"),
+        **_norms("mask_decoder.transformer.layers.{}.layer_norm", _TRANSFORMER, _DECODER_NORMS),
         "mask_decoder.transformer.layer_norm_final_attn.{}": f"{_TRANSFORMER}.norm.{{}}",
         **_perceptron(
             "mask_decoder.transformer.layers.{}.mlp",
@@ -148,21 +193,36 @@ TRANSFORMERS = KeyMap(
             for theirs, ours in _PERCEPTRONS.items()
             for name, new in _perceptron(theirs, ours, "proj_in", "layers.0", "proj_out").items()
         },
+        **_SHARED_MEMORY,
+        "memory_temporal_positional_encoding": "memory.ages",
+        "no_memory_positional_encoding": "memory.no_memory_place",
+        "occlusion_spatial_embedding_parameter": "memory.absence",
+        "no_object_pointer": "memory.no_pointer",
+        **_perceptron(
+            "object_pointer_proj", "memory.pointer_head", "proj_in", "layers.0", "proj_out"
+        ),
+        "temporal_positional_encoding_projection_layer.{}": "memory.pointer_ages.{}",
+        **_attentions("memory_attention", "memory.attention", _MEMORY_ATTENTIONS, out="o_proj"),
+        **_norms("memory_attention.layers.{}.layer_norm", "memory.attention", _MEMORY_NORMS),
+        "memory_attention.layer_norm.{}": "memory.attention.norm.{}",
+        **_halvings(lambda i: f"layers.{i}.conv", lambda i: f"layers.{i}.layer_norm"),
+        "memory_encoder.mask_downsampler.final_conv.{}": f"memory.encoder.mask.{HALVINGS}.{{}}",
+        "memory_encoder.feature_projection.{}": "memory.encoder.image.{}",
+        **_behind(
+            "memory_encoder.memory_fuser.layers.{}",
+            {
+                "depthwise_conv.{}": "memory.encoder.fuser.{}.spread.{}",
+                "layer_norm.{}": "memory.encoder.fuser.{}.norm.{}",
+                "pointwise_conv1.{}": "memory.encoder.fuser.{}.mlp.layers.0.{}",
+                "pointwise_conv2.{}": "memory.encoder.fuser.{}.mlp.layers.1.{}",
+                "scale": "memory.encoder.fuser.{}.scale",
+            },
+        ),
+        "memory_encoder.projection.{}": "memory.encoder.out.{}",
     },
     copies={
         "shared_image_embedding.positional_embedding": (
             "prompt_encoder.shared_embedding.positional_embedding"
         )
     },
-    unread=(
-        "mask_downsample",
-        "memory_attention",
-        "memory_encoder",
-        "memory_temporal_positional_encoding",
-        "no_memory_positional_encoding",
-        "no_object_pointer",
-        "object_pointer_proj",
-        "occlusion_spatial_embedding_parameter",
-        "temporal_positional_encoding_projection_layer",
-    ),
 )

@@ -1,0 +1,44 @@
+"""Where the cells of a grid are, told by turning pairs of channels (Su 2021), along both axes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# The longest wavelength, in units of the shortest (SAM 2, `rope_theta`).
+TEMPERATURE = 10000.0
+
+
+class Turns(NamedTuple):
+    """Cosine and sine of the angles by which each cell's pairs of channels are turned."""
+
+    cosines: Float[Tensor, "l c/2"]
+    sines: Float[Tensor, "l c/2"]
+
+
+def axial_turns(channels: int, height: int, width: int, device: torch.device) -> Turns:
+    """Turn the first half of the pairs by the column of a cell, the second by its row.
+
+    The order of cells is that of reading; all is float32. As in SAM 2, `compute_axial_cis`.
+    """
+    wavelengths = TEMPERATURE ** (torch.arange(0, channels, 4, device=device) / channels)  # c/4
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
+    )
+    places = torch.stack([columns, rows], dim=-1)  # h w 2
+    angles = (places[..., None] / wavelengths).flatten(2).flatten(0, 1)  # h*w c/2
+    return Turns(angles.cos(), angles.sin())
+
+
+def turned(tokens: Float[Tensor, "n l c"], turns: Turns) -> Float[Tensor, "n l c"]:
+    """Turn the cells of one grid, or of several one after the other, in float32."""
+    grids = torch.unflatten(tokens.float(), 1, (-1, len(turns.cosines)))
+    even, odd = torch.unflatten(grids, -1, (-1, 2)).unbind(dim=-1)
+    pairs = [
+        even * turns.cosines - odd * turns.sines,
+        even * turns.sines + odd * turns.cosines,
+    ]
+    return torch.stack(pairs, dim=-1).flatten(3).flatten(1, 2).to(tokens.dtype)  # n l c
