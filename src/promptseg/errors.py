@@ -6,7 +6,7 @@ PromptsegError
 ├── ImageError (OSError, ValueError)  an image that is missing, unreadable or refused
 ├── MaskError (ValueError)            run lengths that are damaged, masks that do not fit each other
 ├── SessionError (RuntimeError)       a session that was closed
-├── WeightsError (ValueError)         a weights file that is damaged or of another kind
+├── WeightsError (ValueError)         weights that are damaged, of another kind, or not to be had
 ├── OutputError (OSError)             an output that cannot be written
 ├── OutOfMemoryError (MemoryError)    not enough memory even for one at a time
 └── MissingExtraError (ImportError)   a feature whose optional packages are not installed
@@ -44,7 +44,7 @@ class SessionError(PromptsegError, RuntimeError):
 
 
 class WeightsError(PromptsegError, ValueError):
-    """A weights file that is damaged, or not of the kind it should be."""
+    """Weights that are damaged, not of the kind they should be, or not to be had."""
 
 
 class OutputError(PromptsegError, OSError):

@@ -53,6 +53,23 @@ def test_json_has_the_model_and_every_baseline(data, weights, capsys):
     assert said == names
 
 
+def test_an_interrupted_run_keeps_what_is_done(data, weights, capsys, monkeypatch):
+    """Ctrl+C during the first baseline: the model's numbers come out, with the status of Ctrl+C."""
+
+    def interrupted(self, image):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("promptseg.evaluate.baselines.Baseline.start", interrupted)
+    command = ["evaluate", "--data", data, "--model", weights, "--baselines", "--json"]
+    assert main(command) == 130
+    printed = capsys.readouterr()
+    assert [each["name"] for each in json.loads(printed.out)["predictors"]] == ["small"]
+    assert "interrupted" in printed.err
+    monkeypatch.setattr("promptseg.evaluate.served.Served.start", interrupted)
+    assert main(command) == 130
+    assert capsys.readouterr().out == ""
+
+
 def test_quiet_says_nothing_beside_the_result(data, weights, capsys):
     """Stderr stays empty."""
     assert main(["evaluate", "--data", data, "--model", weights, "--quiet"]) == 0

@@ -31,7 +31,7 @@ def test_version(capsys):
 )
 def test_a_mistake_in_the_command_is_two_lines(capsys, arguments):
     """An unknown command or flag, or a missing argument, is a sentence and where to read more."""
-    assert program.main(arguments) == program.USAGE
+    assert program.main(arguments) == program.NOTHING_DONE
     said = capsys.readouterr()
     assert said.out == ""
     error, hint = said.err.splitlines()
@@ -53,7 +53,7 @@ def test_our_errors_become_error_and_hint(capsys, monkeypatch):
     """What the library raises on purpose is said on stderr, and the status is 2."""
     error = WeightsError("the weights are damaged", hint="Get them again")
     monkeypatch.setattr("promptseg.cli.segment.register", failing(error))
-    assert program.main(["segment"]) == program.USAGE
+    assert program.main(["segment"]) == program.NOTHING_DONE
     assert capsys.readouterr().err == "error: the weights are damaged\nhint: Get them again\n"
 
 

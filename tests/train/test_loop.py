@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from promptseg.cli.main import USAGE, main
+from promptseg.cli.main import main
 from promptseg.errors import ConfigError, OutputError, WeightsError
 from promptseg.nn.tiny.model import TinyNetwork
 from promptseg.options import StreamOptions, TrainOptions
 from promptseg.train.loop import rate_at, train_builtin
-from promptseg.weights.load import load
+from promptseg.weights.load import load_builtin
 from small_network import SMALL
 
 OPTIONS = TrainOptions(
@@ -50,7 +50,7 @@ def test_training_stops_and_goes_on(training_folder: Path, tmp_path: Path) -> No
     log = (tmp_path / "weights.safetensors.log.jsonl").read_text().splitlines()
     lines = [json.loads(line) for line in log]
     assert [line["step"] for line in lines] == [1, 2, 3, 3, 4, 5, 6]
-    assert load(out).spec.image_side == 64
+    assert load_builtin(out).spec.image_side == 64
 
 
 def test_a_seed_gives_the_same_training(training_folder: Path, tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_weights_to_start_with_are_not_ignored_in_silence(
     """`--start` beside a state that would win is refused, and the state stays."""
     (tmp_path / "w.state").write_bytes(b"half-way")
     arguments = ["train", "builtin", "--data", str(training_folder), "--out", str(tmp_path / "w")]
-    assert main([*arguments, "--start", str(tmp_path / "old")]) == USAGE
+    assert main([*arguments, "--start", str(tmp_path / "old")]) == 2
     assert "`--start` would do nothing" in capsys.readouterr().err
     assert (tmp_path / "w.state").read_bytes() == b"half-way"

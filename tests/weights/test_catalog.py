@@ -1,4 +1,4 @@
-"""Models have names; files have paths."""
+"""Models have names; files and folders have paths; the hub has repositories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from promptseg.errors import ConfigError
 from promptseg.weights import catalog
+from promptseg.weights.catalog import Hosted, Local
 
 
 @pytest.mark.parametrize("name", [None, "builtin"])
@@ -20,15 +21,65 @@ def test_the_built_in_model_lies_in_the_package(name):
 
 def test_a_file_is_named_by_its_stem(tmp_path):
     """A path is taken as text or as a path."""
-    file = tmp_path / "mine.safetensors"
+    file = tmp_path / "sam2.1_mine.pt"
     file.touch()
-    assert catalog.find(file) == catalog.find(str(file)) == catalog.Source("mine", file)
+    assert catalog.find(file) == catalog.find(str(file)) == Local("sam2.1_mine", file)
 
 
-@pytest.mark.parametrize("name", ["huge", "", "missing/file.safetensors", Path("builtin")])
+def test_a_folder_is_named_by_its_own_name(tmp_path, monkeypatch):
+    """Also where it is the current one."""
+    folder = tmp_path / "sam2.1-mine"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert catalog.find(folder) == Local("sam2.1-mine", folder)
+    assert catalog.find(".") == Local("sam2.1-mine", Path())
+
+
+@pytest.mark.parametrize("version", ["2", "2.1"])
+@pytest.mark.parametrize("size", ["tiny", "small", "base-plus", "large"])
+def test_each_published_model_goes_by_two_names(version, size):
+    """Its short one, and that of its repository."""
+    model = catalog.find(f"sam{version}-{size}")
+    assert model is catalog.find(f"facebook/sam{version}-hiera-{size}")
+    assert model.licence == "Apache-2.0"
+    folder = {"2": "072824", "2.1": "092824"}[version]
+    file = f"sam{version}_hiera_{size.replace('-', '_')}.pt"
+    assert model.url == f"https://dl.fbaipublicfiles.com/segment_anything_2/{folder}/{file}"
+    assert model.files == ("model.safetensors", file)
+
+
+def test_any_repository_can_be_named():
+    """What has an owner and a name is looked for on the hub; nothing is known of it yet."""
+    assert catalog.find("someone/sam2-cells") == Hosted("someone/sam2-cells", "someone/sam2-cells")
+
+
+def test_a_file_goes_before_a_repository(tmp_path, monkeypatch):
+    """A path that is there is never asked of the network."""
+    (tmp_path / "someone").mkdir()
+    (tmp_path / "someone" / "cells").touch()
+    monkeypatch.chdir(tmp_path)
+    assert catalog.find("someone/cells") == Local("cells", Path("someone/cells"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "huge",
+        "",
+        "missing/file.safetensors",
+        "missing/file.pt",
+        "a/b/c",
+        "../x",
+        "nul\0l",
+        "x" * 5000,
+        Path("builtin"),
+        Path("someone/cells"),
+    ],
+)
 def test_an_unknown_name_lists_what_there_is(name, tmp_path, monkeypatch):
-    """The hint names every model; a folder or a missing file is none."""
+    """The hint names every model."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="no model and no weights file") as caught:
         catalog.find(name)
-    assert "`builtin`" in str(caught.value.hint)
+    for known in catalog.NAMED:
+        assert f"`{known}`" in str(caught.value.hint)

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+# Exit statuses of the program.
+OK = 0
+SOME_FAILED = 1
+NOTHING_DONE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
 LOGS = ("promptseg", "py.warnings")
 
 # The bar that is on the terminal now, if any.
@@ -47,7 +53,7 @@ def problem(message: str, *, hint: str | None = None) -> None:
 
 def progress(items: Iterable[Item], *, total: int, label: str, quiet: bool) -> Iterator[Item]:
     """Pass `items` on, with a bar on stderr where that is a terminal and there is more than one."""
-    if quiet or total < 2 or not sys.stderr.isatty():
+    if quiet or total < 2 or not is_terminal():
         yield from items
         return
     # Here, because only a terminal needs it and loading it takes longer than the rest of `--help`.
@@ -62,6 +68,11 @@ def progress(items: Iterable[Item], *, total: int, label: str, quiet: bool) -> I
             yield from bar.track(items, total=total, description=label)
         finally:
             _bars.remove(bar)
+
+
+def is_terminal() -> bool:
+    """Tell whether someone reads stderr as it is written."""
+    return sys.stderr.isatty()
 
 
 def listen(*, quiet: bool) -> None:

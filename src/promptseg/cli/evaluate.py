@@ -46,10 +46,11 @@ def evaluate(
         bool, typer.Option("--json", help="Print everything as JSON, every object included.")
     ] = False,
     quiet: flags.Quiet = False,
-) -> None:
+) -> int:
     """Measure a model as interactive segmentation is measured: clicks, and the tight box.
 
     The clicks are those of a simulated annotator; see docs/builtin-model.md for the protocol.
+    Ctrl+C ends it with the methods that are done.
     """
     # Here and not above, so that `--help` is quick and needs no extra.
     from promptseg.evaluate import datasets, report
@@ -60,21 +61,28 @@ def evaluate(
     if limit is not None:
         dataset = dataset.limited(limit)
     done: list[Evaluation] = []
-    for predictor in _predictors(model, device, baselines=baselines):
-        watch = partial(
-            console.progress, total=dataset.image_count, label=predictor.name, quiet=quiet
-        )
-        done.append(measure(predictor, dataset, watch=watch))
-        if not quiet:
-            # At once, because a method may take half an hour.
-            console.note(report.mean_line(done[-1]))
+    status = console.OK
+    try:
+        for predictor in _predictors(model, device, baselines=baselines):
+            watch = partial(
+                console.progress, total=dataset.image_count, label=predictor.name, quiet=quiet
+            )
+            done.append(measure(predictor, dataset, watch=watch))
+            if not quiet:
+                # At once, because a method may take half an hour.
+                console.note(report.mean_line(done[-1]))
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        status = console.INTERRUPTED
     if as_json:
         console.show(json.dumps(report.to_json(done, dataset), allow_nan=False))
-        return
+        return status
     console.show(report.mean_table(done).as_text() + "\n")
     console.show(report.domain_table(done).as_text())
     if baselines:
         console.note(report.NO_NOC)
+    return status
 
 
 def _predictors(model: str | None, device: str | None, *, baselines: bool) -> list[Predictor]:

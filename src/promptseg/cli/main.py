@@ -17,13 +17,10 @@ import typer
 
 import promptseg
 from promptseg.cli import console
+from promptseg.cli.console import INTERRUPTED, NOTHING_DONE, OK
 from promptseg.errors import PromptsegError
 
-COMMANDS = ("segment", "evaluate", "train", "bench")
-
-OK = 0
-USAGE = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+COMMANDS = ("segment", "models", "doctor", "evaluate", "train", "bench")
 
 
 def run() -> None:
@@ -43,10 +40,10 @@ def main(arguments: Sequence[str]) -> int:
         status = command.main(arguments, prog_name="promptseg", standalone_mode=False)
     except PromptsegError as error:
         console.problem(str(error), hint=error.hint)
-        return USAGE
+        return NOTHING_DONE
     except typer.TyperException as error:
         console.problem(_plain(error.format_message()), hint=f"Try `{_help_of(error)}`")
-        return USAGE
+        return NOTHING_DONE
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     finally:

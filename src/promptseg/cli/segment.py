@@ -13,10 +13,6 @@ from promptseg.cli import console, flags
 from promptseg.cli.formats import Format
 from promptseg.options import SegmentOptions, help_of
 
-DONE = 0
-SOME_FAILED = 1
-NOTHING_DONE = 2
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
@@ -94,7 +90,7 @@ def segment(
     printed. An image that fails is named, and the others are done.
     """
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
-    from promptseg.cli import outputs, run
+    from promptseg.cli import advice, outputs, run
     from promptseg.cli import prompts as typed
 
     console.listen(quiet=quiet)
@@ -109,7 +105,7 @@ def segment(
     )
     found, missing = run.find(image)
     if not found:
-        return NOTHING_DONE
+        return console.NOTHING_DONE
     places = outputs.plan(output, formats or (), found, hint=mask)
     loaded = promptseg.load(
         model or defaults.model,
@@ -117,6 +113,7 @@ def segment(
         dtype=dtype or defaults.dtype,
         cache_bytes=defaults.cache_bytes,
     )
+    advice.name_better_models(model or defaults.model, quiet=quiet)
     each = run.Run(loaded, prompts, options, places, defaults.max_pixels, as_json)
     try:
         paths = console.progress(found, total=len(found), label="segment", quiet=quiet)
@@ -125,5 +122,5 @@ def segment(
         # However the loop ends, what is done is kept.
         each.finish()
     if done == 0:
-        return NOTHING_DONE
-    return DONE if done == len(found) and not missing else SOME_FAILED
+        return console.NOTHING_DONE
+    return console.OK if done == len(found) and not missing else console.SOME_FAILED

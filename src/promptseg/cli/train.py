@@ -76,7 +76,7 @@ def builtin(
     from promptseg.nn.tiny.config import TinyConfig
     from promptseg.nn.tiny.model import TinyNetwork
     from promptseg.train.loop import state_of, train_builtin
-    from promptseg.weights.load import load
+    from promptseg.weights.load import load_builtin
 
     console.listen(quiet=quiet)
     stream = StreamOptions(side=side, batch=batch, workers=workers, seed=seed)
@@ -88,7 +88,7 @@ def builtin(
             f"`{state_of(out)}` holds a training that goes on, so `--start` would do nothing",
             hint="Leave `--start` out to go on, or name another file with `--out`",
         )
-    network = load(start) if start else TinyNetwork(TinyConfig())
+    network = load_builtin(start) if start else TinyNetwork(TinyConfig())
     reports: list[Report] = []
     for report in train_builtin(data, out, options, start=network, device=chosen):
         reports.append(report)

@@ -1,50 +1,116 @@
-"""The models that have a name."""
+"""The models that have a name, and what else a user may call a model."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from promptseg.errors import ConfigError
 from promptseg.nn import tiny
+from promptseg.weights.stored import SUFFIXES, TRANSFORMERS_FILE
 
 BUILTIN = "builtin"
+APACHE = "Apache-2.0"
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model's weights lie, and what to call it."""
+class Local:
+    """Weights on this machine: a file or a folder, and what to call it."""
 
     name: str
     path: Path
 
 
-# Name to file.
-CATALOG = {BUILTIN: Path(tiny.__path__[0]) / "builtin.safetensors"}
+@dataclass(frozen=True)
+class Hosted:
+    """Weights that the hub keeps in `repository`, in one of `files`, the best first."""
+
+    name: str
+    repository: str
+    files: tuple[str, ...] = (TRANSFORMERS_FILE,)
 
 
-def find(name: str | Path | None) -> Source:
-    """Look up a model by its name, or take the path of a weights file; None is the built-in one.
+@dataclass(frozen=True)
+class Published(Hosted):
+    """A model of the catalogue: published weights with a name.
 
-    Raises:
-        ConfigError: neither a known name nor a file.
+    `url` is the publisher's own file, in the publisher's layout; `megabytes` is about its size.
     """
-    if name is None:
-        name = BUILTIN
-    if isinstance(name, str) and name in CATALOG:
-        return Source(name, CATALOG[name])
-    path = Path(name)
-    if _is_file(path):
-        return Source(path.stem, path)
-    known = ", ".join(f"`{each}`" for each in CATALOG)
-    raise ConfigError(
-        f"there is no model and no weights file `{name}`",
-        hint=f"Models by name: {known}; or give the path of a .safetensors file",
+
+    url: str = ""
+    megabytes: int = 0
+    licence: str = APACHE
+
+    @property
+    def own_file(self) -> str:
+        """The name of the publisher's own file."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+Source: TypeAlias = Local | Hosted
+
+BUILTIN_SOURCE = Local(BUILTIN, Path(tiny.__path__[0]) / "builtin.safetensors")
+
+# Where Meta keeps the files of SAM 2 and 2.1, by version (`checkpoints/download_ckpts.sh` in
+# https://github.com/facebookresearch/sam2).
+_META = "https://dl.fbaipublicfiles.com/segment_anything_2"
+_DATES = {"2.1": "092824", "2": "072824"}
+# Four bytes for each parameter.
+_MEGABYTES = {"tiny": 156, "small": 184, "base-plus": 323, "large": 898}
+
+
+def _sam2(version: str, size: str) -> Published:
+    file = f"sam{version}_hiera_{size.replace('-', '_')}.pt"
+    return Published(
+        f"sam{version}-{size}",
+        f"facebook/sam{version}-hiera-{size}",
+        (TRANSFORMERS_FILE, file),
+        url=f"{_META}/{_DATES[version]}/{file}",
+        megabytes=_MEGABYTES[size],
     )
 
 
-def _is_file(path: Path) -> bool:
+PUBLISHED = {
+    model.name: model
+    for model in (_sam2(version, size) for version in _DATES for size in _MEGABYTES)
+}
+NAMED: dict[str, Source] = {BUILTIN: BUILTIN_SOURCE, **PUBLISHED}
+_BY_REPOSITORY = {model.repository: model for model in PUBLISHED.values()}
+# What the hub takes for the name of a repository.
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*[A-Za-z0-9]")
+
+
+def find(name: str | Path | None) -> Source:
+    """Look up what a user calls a model; None is the built-in one. The network is not asked.
+
+    That is a name of the catalogue, a file or a folder of weights, or `owner/name` on the hub.
+
+    Raises:
+        ConfigError: none of these.
+    """
+    if name is None:
+        return BUILTIN_SOURCE
+    if isinstance(name, str) and name in NAMED:
+        return NAMED[name]
+    path = Path(name)
+    if name and _is_there(path):
+        return Local(path.stem if path.is_file() else path.resolve().name, path)
+    if isinstance(name, str):
+        if name in _BY_REPOSITORY:
+            return _BY_REPOSITORY[name]
+        if _REPOSITORY.fullmatch(name) and path.suffix not in SUFFIXES:
+            return Hosted(name, name)
+    known = ", ".join(f"`{each}`" for each in NAMED)
+    raise ConfigError(
+        f"there is no model and no weights file `{name}`",
+        hint=f"Models by name: {known}; or give the path of a file or folder of weights",
+    )
+
+
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.exists()
     except (OSError, ValueError):  # a name that is too long, or holds a null byte
         return False

@@ -5,32 +5,44 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from promptseg.errors import WeightsError
+from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.tiny.config import TinyConfig
 
 FORMAT = "promptseg-1"
 TINY = "tiny"
-SAVE_HINT = "Weights files are written by `promptseg train`"
+SAM2 = "sam2"
+SAVE_HINT = "Weights files are written by `promptseg train` and `promptseg models convert`"
+
+AnyConfig: TypeAlias = TinyConfig | Sam2Config
+CONFIGS: dict[str, type[AnyConfig]] = {TINY: TinyConfig, SAM2: Sam2Config}
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
 class Header:
     """The metadata of a weights file: `config` makes the network, `digest` proves its tensors."""
 
-    config: TinyConfig
+    config: AnyConfig
     digest: str
+
+    @property
+    def family(self) -> str:
+        """The name of the network's kind."""
+        return SAM2 if isinstance(self.config, Sam2Config) else TINY
 
     def to_metadata(self) -> dict[str, str]:
         """Write the header as safetensors has it, all strings."""
         return {
             "format": FORMAT,
-            "family": TINY,
+            "family": self.family,
             "config": json.dumps(asdict(self.config)),
             "digest": self.digest,
         }
@@ -45,12 +57,14 @@ class Header:
         if metadata.get("format") != FORMAT:
             found = metadata.get("format", "none")
             raise WeightsError(f"its format is `{found}`, not `{FORMAT}`", hint=SAVE_HINT)
-        if metadata.get("family") != TINY:
+        kind = CONFIGS.get(metadata.get("family", ""))
+        if kind is None:
+            known = " or ".join(f"`{family}`" for family in CONFIGS)
             raise WeightsError(
-                f"its family is `{metadata.get('family')}`, not `{TINY}`",
-                hint=f"This version knows the family `{TINY}`; a newer one may know more",
+                f"its family is `{metadata.get('family')}`, not {known}",
+                hint="A newer version of promptseg may know more families",
             )
-        return cls(_config(metadata.get("config", "")), metadata.get("digest", ""))
+        return cls(_config(kind, metadata.get("config", "")), metadata.get("digest", ""))
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
@@ -63,17 +77,31 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _config(text: str) -> TinyConfig:
+def _config(kind: type[AnyConfig], text: str) -> AnyConfig:
     try:
-        values = json.loads(text)
-        known = {field.name for field in fields(TinyConfig)}
-        if not isinstance(values, dict) or set(values) != known:
-            raise ValueError(text)
-        return TinyConfig(**{name: _tupled(each) for name, each in values.items()})
-    except (ValueError, TypeError, ArithmeticError) as error:
+        return _filled(kind, json.loads(text))
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise WeightsError("the sizes in its header make no network", hint=SAVE_HINT) from error
 
 
-def _tupled(value: object) -> Any:
-    """Turn lists back into tuples, which JSON does not have."""
+def _filled(kind: type[Record], values: object) -> Record:
+    """Make a record of the fields that JSON gives; records within it are known by their defaults.
+
+    Raises:
+        ValueError: a field is missing, or is none of the record's.
+    """
+    default: Any = kind()
+    known = {field.name for field in fields(default)}
+    if not isinstance(values, dict) or set(values) != known:
+        raise ValueError(f"fields {values}")
+    return kind(**{name: _like(getattr(default, name), each) for name, each in values.items()})
+
+
+def _like(default: object, value: object) -> Any:
+    """Turn lists back into tuples and objects into records, which JSON does not have.
+
+    A record may be absent, as the memory half of a network for images is.
+    """
+    if is_dataclass(default) and value is not None:
+        return _filled(type(default), value)
     return tuple(value) if isinstance(value, list) else value

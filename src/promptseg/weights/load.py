@@ -1,70 +1,127 @@
-"""Reading weights."""
+"""Files of weights to networks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from promptseg.errors import WeightsError, reason
+from promptseg.errors import WeightsError
 from promptseg.nn.tiny.model import TinyNetwork
-from promptseg.weights.header import Header, digest_of
+from promptseg.weights.catalog import Published, Source
+from promptseg.weights.download import locate
+from promptseg.weights.header import digest_of
+from promptseg.weights.hollow import AnyNetwork, hollow
+from promptseg.weights.identify import (
+    KEYMAPS,
+    OURS,
+    Identified,
+    Layout,
+    identify,
+    refuse_missing,
+    their_names,
+)
+from promptseg.weights.stored import DAMAGED_HINT, read
 
-DAMAGED_HINT = "Copy or download it again, or leave the model out to use the built-in one"
+
+class Loaded(NamedTuple):
+    """A network ready to answer, and what its file was found to be."""
+
+    network: AnyNetwork
+    found: Identified
 
 
-def load(path: Path) -> TinyNetwork:
-    """Make the network of a weights file, in float32.
+def load_builtin(path: Path) -> TinyNetwork:
+    """Make the built-in model's network of a weights file, in float32.
 
     Raises:
         WeightsError: the file is missing, damaged, or of another kind.
     """
+    network = load_any(path).network
+    if not isinstance(network, TinyNetwork):
+        raise WeightsError(
+            f"cannot use the weights `{path}`: they are of SAM 2, not of the built-in model",
+            hint="The built-in model's are written by `promptseg train`",
+        )
+    return network
+
+
+def load_source(source: Source) -> AnyNetwork:
+    """Make the network of what a user named; what is not on this machine is fetched.
+
+    Raises:
+        ConfigError: the hub has no such model.
+        WeightsError: the weights cannot be had, are damaged, or are not those of that name.
+    """
+    path = locate(source)
+    network, found = load_any(path)
+    if isinstance(source, Published) and not is_named(found, source.name):
+        raise WeightsError(
+            f"`{path}` holds `{found.name}`, not `{source.name}`",
+            hint=f"Remove it and run `promptseg models pull {source.name}`",
+        )
+    return network
+
+
+def is_named(found: Identified, name: str) -> bool:
+    """Tell whether weights are those of a name in the catalogue, as far as they tell."""
+    version, _, size = name.partition("-")
+    return found.size == size and found.version in (None, version.removeprefix("sam"))
+
+
+def load_any(path: Path) -> Loaded:
+    """Make the network of a file or folder of weights, whatever its layout, in float32.
+
+    Where the file has float32 too, its tensors stay in it until they are used. The network's digest
+    is that of its tensors: the same weights have the same in every layout.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or its tensors are not exactly those of a
+            network that is known.
+    """
+    stored = read(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = Header.from_metadata(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return _network(header, tensors)
+        found = identify(stored)
+        return Loaded(_network(found, stored.tensors), found)
     except WeightsError as error:
         raise WeightsError(
             f"cannot use the weights `{path}`: {error}", hint=error.hint or DAMAGED_HINT
         ) from error
-    except SafetensorError as error:
-        raise WeightsError(
-            f"`{path}` is not a safetensors file, or it is damaged", hint=DAMAGED_HINT
-        ) from error
-    except OSError as error:
-        raise WeightsError(f"cannot read the weights `{path}`: {reason(error)}") from error
 
 
-def _network(header: Header, tensors: Mapping[str, Tensor]) -> TinyNetwork:
-    network = _hollow(header)
-    expected = network.state_dict()
-    if missing := sorted(expected.keys() - tensors.keys()):
-        raise WeightsError(f"{len(missing)} tensors are missing, first: `{missing[0]}`")
-    if unknown := sorted(tensors.keys() - expected.keys()):
-        raise WeightsError(f"{len(unknown)} tensors are unknown, first: `{unknown[0]}`")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise WeightsError(
-                f"tensor `{name}` is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}"
-            )
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise WeightsError(f"tensor `{name}` holds NaN or infinity")
-    if digest_of(tensors) != header.digest:
+def _network(found: Identified, given: Mapping[str, Tensor]) -> AnyNetwork:
+    network = hollow(found.config)
+    ours = network.state_dict()
+    _check(found.layout, given, their_names(found.layout, ours))
+    tensors = {name: found.tensors[name].to(each.dtype) for name, each in ours.items()}
+    # What we write has the digest of what is in the file, which may be coarser.
+    digest = digest_of(found.tensors if found.layout == OURS else tensors)
+    if found.layout == OURS and found.digest != digest:
         raise WeightsError("its tensors are not those it was written with: their digest differs")
-    network.load_state_dict(
-        {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}, assign=True
-    )
+    network.spec = replace(network.spec, digest=digest)
+    network.load_state_dict(tensors, assign=True)
     return network.eval()
 
 
-def _hollow(header: Header) -> TinyNetwork:
-    """Make a network without memory or random numbers: sizes in a damaged header may be huge."""
-    try:
-        with torch.device("meta"):
-            return TinyNetwork(header.config, digest=header.digest)
-    except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise WeightsError(f"the sizes in its header make no network: {header.config}") from error
+def _check(layout: Layout, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Compare a file's tensors with those of the network, by the names that they have there."""
+    refuse_missing(wanted, given)
+    copies = KEYMAPS[layout].copies if layout in KEYMAPS else ()
+    if unknown := sorted(given.keys() - wanted.keys() - set(copies)):
+        raise WeightsError(f"{len(unknown)} tensors are unknown, first: `{unknown[0]}`")
+    for name, like in wanted.items():
+        tensor = given[name]
+        if tensor.shape != like.shape:
+            raise WeightsError(f"tensor `{name}` is {tuple(tensor.shape)}, not {tuple(like.shape)}")
+        if tensor.is_floating_point() != like.is_floating_point():
+            raise WeightsError(f"tensor `{name}` has numbers of another kind: {tensor.dtype}")
+        if tensor.is_floating_point() and not _is_finite(tensor.float()):
+            raise WeightsError(f"tensor `{name}` holds NaN or infinity")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Look at the extremes, which are NaN where any number is: forty times as quick as at all."""
+    return all(bool(extreme.isfinite()) for extreme in tensor.aminmax())

@@ -1,0 +1,161 @@
+"""`promptseg models`: which there are, getting them, and what a file of weights is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptseg.cli import console, flags
+from promptseg.errors import ConfigError, PromptsegError
+
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME",
+        help="Names of models, or files or folders of weights.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON for each model.")]
+
+
+class Layout(str, Enum):
+    """The layouts that can be written."""
+
+    PROMPTSEG = "promptseg"
+    TRANSFORMERS = "transformers"
+    META = "meta"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands about models to the program."""
+    group = typer.Typer(rich_markup_mode=None)
+    group.callback()(_group)
+    for command in (list_, pull, info, convert, verify):
+        group.command(command.__name__.rstrip("_"))(command)
+    app.add_typer(group, name="models")
+
+
+def _group() -> None:
+    """List, get, inspect and convert models.
+
+    Models of the hub lie in its own cache, and HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT and HF_TOKEN
+    hold; see docs/models.md.
+    """
+
+
+def list_(*, as_json: Json = False) -> None:
+    """List the models that have a name, and where those are that are on this machine."""
+    from promptseg.weights import catalog, inventory
+
+    rows = [inventory.row(source) for source in catalog.NAMED.values()]
+    if as_json:
+        for row in rows:
+            console.show(json.dumps(row.as_json()))
+        return
+    for line in inventory.table(rows):
+        console.show(line)
+
+
+def pull(names: Names, *, quiet: flags.Quiet = False) -> int:
+    """Download models into the hub's cache, and print where they lie.
+
+    What is there already is only compared with what the hub has.
+    """
+    from promptseg.weights import catalog, download
+
+    console.listen(quiet=quiet)
+
+    def get(name: str) -> None:
+        source = catalog.find(name)
+        with download.bars(shown=not quiet):
+            console.show(str(download.fetch(source)))
+
+    return _each(names, get)
+
+
+def info(names: Names, *, as_json: Json = False) -> int:
+    """Say what weights on this machine are: family, version, size, layout.
+
+    This is told by the tensors, never by the name.
+    """
+    from promptseg.weights import catalog, inventory
+
+    def tell(name: str) -> None:
+        facts = inventory.facts(catalog.find(name))
+        if as_json:
+            console.show(json.dumps(facts.as_json()))
+            return
+        console.show("\n".join(facts.lines()) + "\n" * (name != names[-1]))
+
+    return _each(names, tell)
+
+
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Name, file or folder of SAM 2's weights.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    *,
+    to: Annotated[
+        Layout,
+        typer.Option(
+            metavar="promptseg|transformers|meta",
+            help="Ours and transformers' are .safetensors, Meta's is .pt.",
+        ),
+    ] = Layout.PROMPTSEG,
+) -> None:
+    """Write weights of SAM 2 in another layout, and print the file's path."""
+    from promptseg.nn.sam2.model import Sam2Network
+    from promptseg.weights import catalog, download
+    from promptseg.weights.convert import convert as write
+    from promptseg.weights.load import load_any
+
+    network, _ = load_any(download.require(catalog.find(source)))
+    if not isinstance(network, Sam2Network):
+        raise ConfigError(
+            f"`{source}` is the built-in model, which has no other layout",
+            hint="Convert weights of SAM 2",
+        )
+    write(network, out, to.value)
+    console.show(str(out))
+
+
+def verify(names: Names, *, as_json: Json = False) -> int:
+    """Load weights on this machine strictly, and print what they are and their digest.
+
+    Every tensor must be known, present, of the right shape, and numbers throughout. The same
+    weights have the same digest in Meta's layout and in transformers'.
+    """
+    from promptseg.weights import catalog, download
+    from promptseg.weights.load import load_any
+
+    def check(name: str) -> None:
+        path = download.require(catalog.find(name))
+        network, found = load_any(path)
+        if as_json:
+            whole = {"path": str(path), "name": found.name, "digest": network.spec.digest}
+            console.show(json.dumps(whole))
+        else:
+            console.show(f"{path}: whole, {found.name}, sha256 {network.spec.digest}")
+
+    return _each(names, check)
+
+
+def _each(names: Sequence[str], do: Callable[[str], None]) -> int:
+    """Do it for one after another; say why where it fails, and go on."""
+    failed = 0
+    for name in names:
+        try:
+            do(name)
+        except PromptsegError as error:
+            console.problem(str(error), hint=error.hint)
+            failed += 1
+    if failed == len(names):
+        return console.NOTHING_DONE
+    return console.SOME_FAILED if failed else console.OK

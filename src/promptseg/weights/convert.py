@@ -1,0 +1,54 @@
+"""Writing SAM 2 in our layout or one of those that others read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from promptseg.errors import ConfigError
+from promptseg.io.files import write_atomically
+from promptseg.nn.sam2.model import Sam2Network
+from promptseg.weights.header import Header, digest_of
+from promptseg.weights.identify import KEYMAPS, OURS, Layout
+
+# What a file of the layout is called, and what it holds, which other programs go by.
+SUFFIXES: dict[Layout, tuple[str, ...]] = {
+    "promptseg": (".safetensors",),
+    "transformers": (".safetensors",),
+    "meta": (".pt", ".pth"),
+}
+
+
+def convert(network: Sam2Network, path: str | Path, layout: Layout) -> str:
+    """Write a network's tensors as they are; return their digest by our names.
+
+    Our layout has sizes and digest in its header. The file appears whole or not at all.
+
+    Raises:
+        ConfigError: the file's ending is not that of the layout.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES[layout]:
+        wanted = " or ".join(f"`{suffix}`" for suffix in SUFFIXES[layout])
+        raise ConfigError(
+            f"a file in the layout `{layout}` ends in {wanted}, got `{path}`",
+            hint="Change the ending, or choose another layout",
+        )
+    ours = network.state_dict()
+    digest = digest_of(ours)
+    named = ours if layout == OURS else KEYMAPS[layout].to_theirs(ours)
+    # Copies, as both formats would keep two names of one tensor, or rows of one, together.
+    tensors = {name: each.detach().cpu().clone() for name, each in named.items()}
+    if layout == "meta":
+        write_atomically(path, lambda file: torch.save({"model": tensors}, file))
+        return digest
+    # transformers looks for this mark.
+    metadata = {"format": "pt"}
+    if layout == OURS:
+        metadata = Header(network.config, digest).to_metadata()
+    content = safetensors.torch.save(tensors, metadata=metadata)
+    write_atomically(path, lambda file: file.write(content))
+    return digest

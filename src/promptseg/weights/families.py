@@ -1,0 +1,33 @@
+"""Whose weights a file holds that are none of ours, by the names of a few tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+# A name, or the beginning of one, that only this family has. The first that fits is taken.
+_MARKS = {
+    r"(detector|tracker|detector_model|tracker_model)\.": "SAM 3",
+    r"(detr_encoder|detr_decoder|backbone\.language_backbone|geometry_encoder)\.": "SAM 3",
+    r"vision_encoder\.backbone\.(layers|embeddings)\.": "SAM 3",
+    r"backbone\.vision_backbone\.": "SAM 3",
+    r"image_encoder\.blocks\.0\.": "SAM 1",
+    r"vision_encoder\.layers\.0\.attn\.": "SAM 1",
+    r"image_encoder\.layers\.0\.": "MobileSAM",
+    r"image_encoder\.trunk\.body\.": "EdgeTAM",
+    r"(backbone\.|module\.|resnet\.)?layer1\.0\.conv1\.": "a ResNet",
+    r"(module\.|model\.)?features\.0\.": "an image classifier such as VGG or MobileNet",
+    r"model\.0\.(conv|cv1)\.": "YOLO",
+    r"(backbone\.|module\.|vit\.)?(blocks|encoder\.layer)\.0\.": "a vision transformer",
+    r"(model|language_model)\.(layers|embed_tokens)\.": "a language model",
+    r"unet\.|model\.diffusion_model\.|down_blocks\.0\.": "a diffusion model",
+}
+
+
+def looks_like(names: Iterable[str]) -> str | None:
+    """Name the family that the names of tensors are typical of, or None."""
+    names = tuple(names)
+    for mark, family in _MARKS.items():
+        if any(re.match(mark, name) for name in names):
+            return family
+    return None

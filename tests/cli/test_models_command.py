@@ -1,0 +1,190 @@
+"""`promptseg models`: list, pull, info, convert, verify."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from promptseg.cli import advice, console
+from promptseg.cli.main import main
+from promptseg.weights import catalog, download
+from stored_sam2 import NAME, hub, in_cache, known_sizes, write_meta, write_transformers
+
+__all__ = ["hub", "known_sizes"]
+TINY = catalog.PUBLISHED[NAME]
+
+pytestmark = pytest.mark.usefixtures("hub", "known_sizes")
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A small model in Meta's layout."""
+    return write_meta(tmp_path / "anything.pt")
+
+
+@pytest.fixture
+def cached(hub):
+    """The tiny model in the hub's cache."""
+    return write_transformers(in_cache(hub, TINY.repository, "model.safetensors"))
+
+
+def test_the_list_has_each_model_and_its_place(capsys, cached):
+    """Sizes and licences of all, and where those are that are here."""
+    assert main(["models", "list"]) == 0
+    headings, *rows = capsys.readouterr().out.splitlines()
+    assert headings.split()[:3] == ["model", "size", "licence"]
+    assert [row.split()[0] for row in rows] == list(catalog.NAMED)
+    assert all("Apache-2.0" in row for row in rows)
+    there = {row.split()[0]: row.split()[-1] for row in rows}
+    assert there[NAME] == str(cached)
+    assert there["sam2.1-large"] == "no"
+
+
+def test_the_list_as_json(capsys, cached):
+    """One line for each."""
+    assert main(["models", "list", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["name"]: row["path"] for row in rows}[NAME] == str(cached)
+    assert {row["name"]: row["megabytes"] for row in rows}["sam2.1-large"] == 898
+
+
+def test_pull_prints_where_the_file_lies(capsys, monkeypatch, cached):
+    """The path alone is on stdout; one that fails is named, and the others are done."""
+    monkeypatch.setattr(download, "fetch", lambda source: download.require(source))
+    assert main(["models", "pull", NAME, "sam2.1-large"]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{cached}\n"
+    assert "error: `sam2.1-large`" in said.err
+
+
+def test_pull_without_network_says_what_to_do(capsys):
+    """One error, one hint, status 2, nothing on stdout."""
+    assert main(["models", "pull", NAME]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    error, hint = said.err.splitlines()
+    assert error.startswith("error: `sam2.1-tiny` is not on this machine")
+    assert TINY.url in hint
+
+
+def test_pull_works_in_a_process_of_its_own(tmp_path):
+    """Nothing that it needs is loaded by chance before it."""
+    code = "from promptseg.cli.main import run; run()"
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, "models", "pull", NAME],
+        check=False,
+        capture_output=True,
+        timeout=100,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+    )
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 2
+    assert b"HF_HUB_OFFLINE forbids" in ended.stderr
+
+
+def test_info_is_told_by_the_tensors(capsys, model):
+    """Whatever the file is called."""
+    assert main(["models", "info", str(model), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["name"] == NAME
+    assert (facts["family"], facts["version"], facts["size"]) == ("sam2", "2.1", "tiny")
+    assert facts["layout"] == "meta"
+    assert facts["bytes"] == model.stat().st_size
+    assert facts["licence"] is None
+
+
+def test_info_for_people(capsys, cached):
+    """A line for each fact; of a name the licence is known."""
+    assert main(["models", "info", NAME, "builtin"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"path:       {cached}" in lines
+    assert "layout:     transformers" in lines
+    assert "version:    2.1" in lines
+    assert lines.count("licence:    Apache-2.0") == 2
+    assert "parameters: 2.60 million" in lines
+
+
+def test_info_of_what_is_not_here_downloads_nothing(capsys):
+    """It says how to get it."""
+    assert main(["models", "info", NAME]) == 2
+    assert "promptseg models pull sam2.1-tiny" in capsys.readouterr().err
+
+
+def test_convert_goes_round(capsys, tmp_path, model):
+    """Through all layouts; the digest stays."""
+    ours, theirs = tmp_path / "o.safetensors", tmp_path / "t.safetensors"
+    metas = tmp_path / "m.pt"
+    assert main(["models", "convert", str(model), str(ours)]) == 0
+    assert main(["models", "convert", str(ours), str(theirs), "--to", "transformers"]) == 0
+    assert main(["models", "convert", str(theirs), str(metas), "--to", "meta"]) == 0
+    assert capsys.readouterr().out == f"{ours}\n{theirs}\n{metas}\n"
+    files = [str(path) for path in (model, ours, theirs, metas)]
+    assert main(["models", "verify", *files, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["path"] for row in rows] == files
+    assert len({row["digest"] for row in rows}) == 1
+
+
+def test_the_built_in_model_has_one_layout(capsys, tmp_path):
+    """Converting it is refused."""
+    assert main(["models", "convert", "builtin", str(tmp_path / "x.safetensors")]) == 2
+    assert "has no other layout" in capsys.readouterr().err
+
+
+def test_verify_names_what_is_damaged(capsys, tmp_path, model):
+    """One that is damaged is named, the whole one is shown; status 1, and 2 where none is whole."""
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(model.read_bytes()[:-100])
+    assert main(["models", "verify", str(broken), str(model)]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{model}: whole, sam2.1-tiny, sha256 ")
+    assert str(broken) in said.err
+    assert main(["models", "verify", str(broken)]) == 2
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Someone reads stderr."""
+    monkeypatch.setattr(console, "is_terminal", lambda: True)
+
+
+def test_better_models_are_named_once(capsys, terminal):
+    """One line on stderr, and never again on this machine."""
+    advice.name_better_models("builtin", quiet=False)
+    said = capsys.readouterr()
+    assert said.out == ""
+    [line] = said.err.splitlines()
+    assert "promptseg models pull sam2.1-tiny" in line
+    advice.name_better_models("builtin", quiet=False)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("model", "quiet"), [("builtin", True), ("x.pt", False)])
+def test_nobody_is_told_who_need_not_be(capsys, terminal, model, quiet):
+    """Who asked for quiet, or has chosen a model."""
+    advice.name_better_models(model, quiet=quiet)
+    assert capsys.readouterr().err == ""
+
+
+def test_who_has_a_better_model_is_not_told(capsys, terminal, cached):
+    """It is there already."""
+    advice.name_better_models("builtin", quiet=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_pipe_is_not_told(capsys):
+    """Only a terminal is."""
+    advice.name_better_models("builtin", quiet=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_home_that_cannot_be_written_to_is_no_failure(capsys, terminal, hub):
+    """Then it is said each time."""
+    hub.write_text("a file where the folder should be")
+    for _ in range(2):
+        advice.name_better_models("builtin", quiet=False)
+        assert capsys.readouterr().err

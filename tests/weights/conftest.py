@@ -1,0 +1,7 @@
+"""Fixtures of small SAM 2 weights."""
+
+from __future__ import annotations
+
+from stored_sam2 import hub, known_sizes
+
+__all__ = ["hub", "known_sizes"]

@@ -1,0 +1,216 @@
+"""Weights of the hub are found on this machine, or fetched, or it is said what to do."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+from huggingface_hub import errors
+
+from promptseg.errors import ConfigError, WeightsError
+from promptseg.weights import catalog, download
+from promptseg.weights.load import load_source
+from small_sam2 import small_sam2
+from stored_sam2 import NAME, in_cache, transformers_tensors, write_meta, write_transformers
+
+TINY = catalog.PUBLISHED[NAME]
+URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_tiny.pt"
+
+
+class FakeHub:
+    """Has `files` of one size; remembers what was downloaded; or fails as it is told."""
+
+    def __init__(self, hub, files=("model.safetensors",)):
+        self.hub = hub
+        self.files = files
+        self.asked = []
+        self.downloaded = []
+        self.size = 10
+        self.failure = None
+        self.break_off = None
+
+    def get_hf_file_metadata(self, url):
+        self.asked.append(url)
+        if self.failure:
+            raise self.failure
+        if url.rsplit("/", 1)[-1] not in self.files:
+            raise errors.EntryNotFoundError("404")
+        return SimpleNamespace(size=self.size)
+
+    def hf_hub_download(self, repository, file):
+        if self.break_off:
+            raise self.break_off
+        self.downloaded.append((repository, file))
+        path = in_cache(self.hub, repository, file)
+        return str((write_meta if file.endswith(".pt") else write_transformers)(path))
+
+
+@pytest.fixture
+def remote(hub, monkeypatch):
+    """A hub that answers."""
+    fake = FakeHub(hub)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", fake.get_hf_file_metadata)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fake.hf_hub_download)
+    return fake
+
+
+def response(status):
+    return SimpleNamespace(headers={}, status_code=status, request=None)
+
+
+@pytest.mark.parametrize("file", TINY.files)
+def test_what_the_cache_has_is_taken(remote, file):
+    """The hub is not asked, nothing is downloaded."""
+    path = in_cache(remote.hub, TINY.repository, file)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert download.at_hand(TINY) == download.locate(TINY) == download.require(TINY) == path
+    assert remote.asked == remote.downloaded == []
+
+
+@pytest.mark.parametrize("file", ["sam2.1_hiera_tiny.pt", "sam2.1-tiny.safetensors", "sam2.1-tiny"])
+def test_what_was_placed_by_hand_is_taken(remote, file):
+    """By the publisher's name of the file, or by ours."""
+    path = download.place() / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert download.locate(TINY) == path
+    assert remote.asked == []
+
+
+def test_the_first_use_downloads_and_says_so_once(remote, caplog):
+    """Size, source, licence and place; then the cache has it."""
+    with caplog.at_level(logging.WARNING):
+        path = download.locate(TINY)
+        assert download.locate(TINY) == path
+    assert remote.downloaded == [("facebook/sam2.1-hiera-tiny", "model.safetensors")]
+    [said] = caplog.messages
+    for part in ("`sam2.1-tiny`", "MB", "huggingface.co/facebook/sam2.1-hiera-tiny", "Apache-2.0"):
+        assert part in said
+
+
+def test_the_publishers_file_does_as_well(remote):
+    """Where a repository has no file of transformers'."""
+    remote.files = ("sam2.1_hiera_tiny.pt",)
+    assert download.fetch(TINY).name == "sam2.1_hiera_tiny.pt"
+
+
+def test_no_network_says_what_to_download_and_to_where(remote):
+    """One sentence, and the file's address and place."""
+    remote.failure = ConnectionError("name or service not known")
+    with pytest.raises(
+        WeightsError, match=r"not on this machine, and .* cannot be reached"
+    ) as caught:
+        download.locate(TINY)
+    assert URL in caught.value.hint
+    assert str(download.place()) in caught.value.hint
+
+
+def test_blocked_sockets_are_no_network(hub):
+    """With nothing faked, the hub's own library fails and is understood."""
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        download.locate(TINY)
+    assert not hub.exists()
+
+
+def test_offline_is_named(hub, monkeypatch):
+    """The hub's own switch forbids to ask, which the library itself sees to."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE forbids") as caught:
+        download.locate(TINY)
+    assert URL in caught.value.hint
+    assert not hub.exists()
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "message", "hint"),
+    [
+        (
+            errors.RepositoryNotFoundError("no", response=response(404)),
+            ConfigError,
+            "no such model on the hub",
+            "promptseg models list",
+        ),
+        (
+            errors.GatedRepoError("no", response=response(403)),
+            WeightsError,
+            "accepted its terms",
+            "HF_TOKEN",
+        ),
+        (errors.HfHubHTTPError("no", response=response(503)), WeightsError, "answered 503", URL),
+        (OSError(errno.ENOSPC, "No space left on device"), WeightsError, "no room", "HF_HOME"),
+        (PermissionError(errno.EACCES, "Permission denied"), WeightsError, "cannot write", "HF_HO"),
+        (RuntimeError("what nobody thought of"), WeightsError, "cannot be reached", URL),
+    ],
+)
+@pytest.mark.parametrize("when", ["failure", "break_off"])
+def test_each_failure_is_a_sentence(remote, failure, kind, message, hint, when):
+    """Before the download or in it; nothing is left behind."""
+    setattr(remote, when, failure)
+    with pytest.raises(kind, match=message) as caught:
+        download.locate(TINY)
+    assert hint in caught.value.hint
+    assert caught.value.__cause__ is failure
+    assert download.at_hand(TINY) is None
+    assert not list(remote.hub.rglob("*.safetensors"))
+
+
+def test_a_name_that_is_no_repository_is_refused(remote):
+    """The hub's library has rules for names."""
+    remote.failure = errors.HFValidationError("Repo id must not have `--`")
+    with pytest.raises(ConfigError, match="no such model on the hub"):
+        download.locate(catalog.find("some--one/x"))
+
+
+def test_a_repository_without_weights_is_refused(remote):
+    """The files that were looked for are named."""
+    remote.files = ()
+    with pytest.raises(
+        ConfigError, match=r"has no `model\.safetensors` or `sam2\.1_hiera_tiny\.pt`"
+    ):
+        download.locate(TINY)
+
+
+def test_room_is_looked_for_first(remote):
+    """A download that cannot fit is not begun."""
+    remote.size = 10**18
+    with pytest.raises(WeightsError, match=r"no room for `sam2\.1-tiny`.*are free"):
+        download.locate(TINY)
+    assert remote.downloaded == []
+
+
+def test_what_must_be_there_is_not_fetched(remote):
+    """Where a command only looks, it says how to get the model."""
+    with pytest.raises(WeightsError, match=r"`sam2\.1-tiny` is not on this machine") as caught:
+        download.require(TINY)
+    assert "promptseg models pull sam2.1-tiny" in caught.value.hint
+    assert remote.asked == []
+
+
+def test_a_name_gives_its_network(remote, known_sizes):
+    """From name to network, through the hub."""
+    assert load_source(TINY).spec.digest == load_source(TINY).spec.digest
+    assert len(remote.downloaded) == 1
+
+
+def test_other_weights_under_a_name_are_refused(remote, known_sizes):
+    """A file that was misplaced does not pass for another model."""
+    folder = download.place()
+    write_transformers(folder / "sam2.1-large.safetensors", transformers_tensors(small_sam2()))
+    with pytest.raises(WeightsError, match=r"holds `sam2\.1-tiny`, not `sam2\.1-large`"):
+        load_source(catalog.PUBLISHED["sam2.1-large"])
+    write_transformers(folder / "sam2-tiny.safetensors")
+    with pytest.raises(WeightsError, match=r"holds `sam2\.1-tiny`, not `sam2-tiny`"):
+        load_source(catalog.PUBLISHED["sam2-tiny"])
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_bars_are_as_before_after_the_block(shown):
+    """Switching them off does not outlast the command."""
+    before = huggingface_hub.utils.are_progress_bars_disabled()
+    with download.bars(shown=shown):
+        assert huggingface_hub.utils.are_progress_bars_disabled() is (before if shown else True)
+    assert huggingface_hub.utils.are_progress_bars_disabled() is before
