@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
 DEMO := examples/chelsea.jpg --box 133,82,210,152 --box 296,106,346,165 --box 232,226,292,268
 
-.PHONY: demo test lint format docs package clean
+.PHONY: demo test test-full bench lint format docs package clean
 
 demo: .venv/installed
 	$(BIN)/promptseg segment $(DEMO) --format overlay --format coco -o out
@@ -14,6 +14,13 @@ demo: .venv/installed
 
 test: lint
 	$(BIN)/pytest --cov --cov-report=
+
+test-full: .venv/developing
+	$(BIN)/pytest -m full
+
+bench: .venv/developing
+	$(BIN)/promptseg bench
+	$(BIN)/promptseg bench --suite sam2
 
 lint: .venv/developing
 	$(BIN)/ruff check

@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from promptseg.nn.outputs import MaskLogits
 from promptseg.nn.parts import windows
 from promptseg.nn.parts.positions import FourierPositions, sine_positions
-from promptseg.nn.parts.settle import single_mask, stability
 from promptseg.nn.parts.windows import Window
 
 
@@ -39,7 +37,7 @@ def test_the_middle_of_the_image_has_phase_zero():
 def test_a_grid_is_made_of_the_middles_of_its_cells():
     """Cell (row 1, column 0) of a grid of side 2 has its middle at (0.25, 0.75)."""
     positions = FourierPositions(6)
-    assert_close(positions.grid(2)[:, 1, 0], positions(torch.tensor([0.25, 0.75])))
+    assert_close(positions.grid(2)[1, 0], positions(torch.tensor([0.25, 0.75])))
 
 
 def test_positions_keep_their_precision():
@@ -58,20 +56,3 @@ def test_sine_positions_by_hand():
     expected = [math.sin(short), math.cos(short), math.sin(long), math.cos(long)]
     assert encoded[:4, 0, 2].tolist() == pytest.approx(expected, abs=1e-5)
     assert encoded[4:6, 0, 2].tolist() == pytest.approx([0, 1], abs=1e-5)
-
-
-def test_stability_is_what_a_stricter_threshold_leaves():
-    """Of three cells above -0.05 two are above 0.05; an empty mask is stable."""
-    logits = torch.tensor([[[1.0, 2.0], [0.01, -1.0]], [[-1.0, -1.0], [-1.0, -1.0]]])
-    assert stability(logits).tolist() == pytest.approx([2 / 3, 1.0])
-
-
-def test_a_wavering_mask_gives_way_to_the_best_other():
-    """The first object keeps candidate 0; the second takes 2, which has the best score of 1..3."""
-    logits = torch.full((2, 4, 2, 2), 3.0) * torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None, None]
-    logits[1, 0] = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    scores = torch.tensor([[0.1, 0.9, 0.9, 0.9], [0.95, 0.2, 0.7, 0.5]])
-    settled = single_mask(MaskLogits(logits, scores, torch.tensor([1.0, 2.0])))
-    assert settled.logits[:, 0, 0, 0].tolist() == [3.0, 9.0]
-    assert settled.scores[:, 0].tolist() == pytest.approx([0.1, 0.7])
-    assert settled.presence.tolist() == [1.0, 2.0]

@@ -139,6 +139,19 @@ def test_half_precision_answers_nearly_the_same(network, features):
     assert (rough.logits - exact.logits).abs().mean() < 0.05 * exact.logits.abs().mean()
 
 
+def test_masks_of_half_precision_are_those_of_full(network):
+    """From pixels to masks in bfloat16: most cells agree, and scores stay in float32."""
+    half = small_sam2(PADDED).bfloat16()
+    pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    prompts = together(*(asked(PADDED, **kind) for kind in KINDS.values()))
+    with torch.inference_mode():
+        exact = network.decode(network.encode(pixels), prompts)
+        rough = half.decode(half.encode(pixels.bfloat16()), prompts)
+    assert rough.scores.dtype == rough.presence.dtype == torch.float32
+    assert_close(rough.scores, exact.scores, atol=0.02, rtol=0)
+    assert ((rough.logits > 0) == (exact.logits > 0)).float().mean() > 0.98
+
+
 @pytest.mark.parametrize(
     ("config", "millions"),
     [

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from promptseg.errors import PromptsegError
@@ -37,16 +37,20 @@ class Finished:
     peak_bytes: int
 
 
-def run_python(code: str, arguments: Sequence[str]) -> Finished:
+def run_python(
+    code: str, arguments: Sequence[str], *, settings: Mapping[str, str] | None = None
+) -> Finished:
     """Run a piece of code in a new Python, with `arguments` as its `sys.argv[1:]`.
 
-    It keeps the byte code that it compiles, as Python does unless it is told otherwise.
+    `settings` are added to its environment. It keeps the byte code that it compiles, as Python does
+    unless it is told otherwise.
 
     Raises:
         PromptsegError: it ended with an error.
     """
     command = [sys.executable, "-c", PEAK_CODE + code, *arguments]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment |= settings or {}
     began = time.perf_counter()
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     seconds = time.perf_counter() - began

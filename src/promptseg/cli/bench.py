@@ -1,14 +1,21 @@
-"""`promptseg bench`: what a newcomer waits for, on this machine."""
+"""`promptseg bench`: how quick and how large it is on this machine."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptseg import settings
 from promptseg.cli import console, flags
+from promptseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from promptseg.bench.first_light import FirstLight
+    from promptseg.bench.sam2 import Sam2Bench
+
+SUITES = ("first-light", "sam2")
 
 
 def register(app: typer.Typer) -> None:
@@ -23,17 +30,37 @@ def bench(
     clicks: Annotated[
         int, typer.Option(metavar="N", min=1, help="How many clicks to take the quantiles of.")
     ] = 50,
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="SUITE", help="first-light, or sam2: SAM 2 on the CPU beside transformers."
+        ),
+    ] = "first-light",
+    size: Annotated[
+        str, typer.Option(metavar="SIZE", help="sam2: tiny, small, base-plus or large.")
+    ] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure import, first mask, encoding and warm clicks on this machine.
 
-    Takes a minute; nothing else should be running. Nothing is judged and nothing is kept.
+    Takes a minute; nothing else should be running. Nothing is judged and nothing is kept. The suite
+    sam2 compares SAM 2 with random weights to transformers, and takes several minutes.
     """
-    # Here and not above, so that `--help` is quick: it loads torch.
-    from promptseg.bench.first_light import measure
-
+    if suite not in SUITES:
+        raise ConfigError(f"unknown suite `{suite}`", hint=f"Choose one of {', '.join(SUITES)}")
     defaults = settings.load()
-    found = measure(model or defaults.model, device=device or defaults.device, clicks=clicks)
+    found: FirstLight | Sam2Bench
+    # Here and not above, so that `--help` is quick: they load torch.
+    if suite == "sam2":
+        from promptseg.bench import sam2
+
+        found = sam2.measure(size)
+    else:
+        from promptseg.bench import first_light
+
+        found = first_light.measure(
+            model or defaults.model, device=device or defaults.device, clicks=clicks
+        )
     if as_json:
         console.show(json.dumps(found.as_json(), allow_nan=False))
         return

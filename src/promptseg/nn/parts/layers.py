@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from promptseg.nn.parts.products import Linear
+
 
 class GridNorm(nn.LayerNorm):
     """Layer norm over the channels of every cell; eps as in SAM (Kirillov 2023)."""
@@ -26,7 +28,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, widths: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
+        self.layers = nn.ModuleList(Linear(below, above) for below, above in pairwise(widths))
         self.activation = activation()
 
     def forward(self, x: Float[Tensor, "*axes below"]) -> Float[Tensor, "*axes above"]:

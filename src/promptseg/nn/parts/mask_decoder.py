@@ -1,7 +1,12 @@
-"""From an image and embedded prompts to candidate masks, as in SAM 2 (Ravi 2024)."""
+"""From an image and embedded prompts to candidate masks, as in SAM 2 (Ravi 2024).
+
+It answers in two steps: `judge` says how good each candidate will be, and `draw` makes the masks
+of those that are wanted, which is the greater part of what is left to do.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,29 +15,55 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptseg.nn.outputs import MaskLogits
-from promptseg.nn.parts.layers import GridNorm, Perceptron
+from promptseg.nn.parts.layers import Perceptron
+from promptseg.nn.parts.products import compare, linear
 from promptseg.nn.parts.prompt_encoder import EmbeddedPrompts
-from promptseg.nn.parts.two_way import Exchange, Places, TwoWayTransformer
+from promptseg.nn.parts.two_way import Exchange, FirstSight, Places, TwoWayTransformer
+from promptseg.nn.parts.upscale import as_product, tile, untile
 
 # One mask for a prompt that leaves no doubt, and three for one that may mean a whole or its parts.
 CANDIDATES = 4
 # Layers of the exchange (SAM 2, `SAM2Base._build_sam_heads`).
 DEPTH = 2
+# As in SAM 2's `LayerNorm2d`.
+EPSILON = 1e-6
 
 
 class DecoderFeatures(NamedTuple):
-    """What the decoder reads of an image: `stride4` and `stride8` are narrowed by `narrow`."""
+    """What the decoder reads of an image.
 
-    stride4: Float[Tensor, "b c/8 4*h 4*w"]
-    stride8: Float[Tensor, "b c/4 2*h 2*w"]
-    stride16: Float[Tensor, "b c h w"]
+    `image` is its map at stride 16, channels last. `tiles4` and `tiles8` are the finer ones,
+    narrowed, with what lies within a cell of `image` in its channels (`upscale.tile`), and with the
+    bias of the layer they are added to. `places` say where its cells are. `keys`, `values` and
+    `queries` are the first sight of an image without a hint (`two_way.FirstSight`).
+    """
+
+    tiles4: Float[Tensor, "b h w 2*c"]
+    tiles8: Float[Tensor, "b h w c"]
+    image: Float[Tensor, "b h w c"]
+    places: Float[Tensor, "b h w c"]
+    keys: Float[Tensor, "b c/2 h w"]
+    values: Float[Tensor, "b c/2 h w"]
+    queries: Float[Tensor, "b c/2 h w"]
+
+
+class Judgement(NamedTuple):
+    """What is known of `n` prompts' candidates before a mask is drawn, and what drawing needs.
+
+    `scores` are the predicted IoU in 0..1, `presence` the logit of there being an object at all.
+    `masks` are the candidates' tokens, `image` is as each prompt has marked it.
+    """
+
+    scores: Float[Tensor, "n m"]
+    presence: Float[Tensor, " n"]
+    masks: Float[Tensor, "n m c"]
+    image: Float[Tensor, "n s c"]
 
 
 class MaskDecoder(nn.Module):
     """Candidate masks for `n` prompts, with predicted IoU and presence.
 
-    Candidate 0 is the one mask of a prompt that leaves no doubt, 1 to 3 are what else it may mean;
-    `settle.single_mask` chooses as SAM 2 does.
+    Candidate 0 is the one mask of a prompt that leaves no doubt, 1 to 3 are what else it may mean.
     """
 
     def __init__(self, channels: int, *, heads: int, hidden: int) -> None:
@@ -45,7 +76,7 @@ class MaskDecoder(nn.Module):
         self.narrow4 = nn.Conv2d(channels, channels // 8, 1)
         self.narrow8 = nn.Conv2d(channels, channels // 4, 1)
         self.upscale8 = nn.ConvTranspose2d(channels, channels // 4, kernel_size=2, stride=2)
-        self.norm8 = GridNorm(channels // 4)
+        self.norm8 = nn.LayerNorm(channels // 4, eps=EPSILON)
         self.upscale4 = nn.ConvTranspose2d(channels // 4, channels // 8, kernel_size=2, stride=2)
 
         self.mask_heads = nn.ModuleList(
@@ -54,44 +85,66 @@ class MaskDecoder(nn.Module):
         self.score_head = Perceptron((channels, channels, channels, CANDIDATES))
         self.presence_head = Perceptron((channels, channels, channels, 1))
 
-    def narrow(
+    def prepare(
         self,
-        stride4: Float[Tensor, "b c h w"],
-        stride8: Float[Tensor, "b c h/2 w/2"],
-        stride16: Float[Tensor, "b c h/4 w/4"],
+        image: Float[Tensor, "b h w c"],
+        narrow4: Float[Tensor, "b 4*h 4*w _"],
+        narrow8: Float[Tensor, "b 2*h 2*w _"],
+        no_hint: Float[Tensor, " c"],
+        image_places: Float[Tensor, "h w c"],
     ) -> DecoderFeatures:
-        """Keep of an image's fine grids what masks need; once per image."""
-        return DecoderFeatures(self.narrow4(stride4), self.narrow8(stride8), stride16)
+        """Work out what no prompt changes; once per image.
 
-    def forward(
-        self,
-        features: DecoderFeatures,
-        prompts: EmbeddedPrompts,
-        image_places: Float[Tensor, "c h w"],
-    ) -> MaskLogits:
-        """Answer `n` prompts on one image, or on as many."""
-        own = torch.cat([self.presence_token, self.score_token, self.mask_tokens])
-        count, side = len(prompts.tokens), features.stride16.shape[-1]
-        tokens = torch.cat([own.expand(count, -1, -1), prompts.tokens], dim=1)
-        attended = functional.pad(prompts.attended, (len(own), 0), value=True)
-        image = (features.stride16 + prompts.grid).flatten(2).transpose(1, 2)  # n h*w c
-        places = Places(tokens, image_places.flatten(1).T, attended)
-
-        tokens, image = self.transformer(Exchange(tokens, image), places)
-        presence, score, masks = tokens[:, : len(own)].split([1, 1, CANDIDATES], dim=1)
-
-        grid = self._upscale(torch.unflatten(image.transpose(1, 2), 2, (-1, side)), features)
-        shapes = [head(masks[:, i]) for i, head in enumerate(self.mask_heads)]
-        logits = torch.einsum("nmc,nchw->nmhw", torch.stack(shapes, dim=1), grid)
-        return MaskLogits(
-            logits=logits.float(),
-            scores=self.score_head(score[:, 0]).float().sigmoid(),
-            presence=self.presence_head(presence[:, 0])[:, 0].float(),
+        The finer maps are narrowed already, and all are channels last.
+        """
+        assert self.upscale4.bias is not None
+        assert self.upscale8.bias is not None
+        sight = self.transformer.look(image + no_hint, image_places)
+        return DecoderFeatures(
+            tile(narrow4 + self.upscale4.bias, 4),
+            tile(narrow8 + self.upscale8.bias, 2),
+            image,
+            image_places.expand_as(image),
+            *sight,
         )
 
-    def _upscale(
-        self, grid: Float[Tensor, "n c h w"], features: DecoderFeatures
-    ) -> Float[Tensor, "n c/8 4*h 4*w"]:
-        """Enlarge the marked image fourfold, with the fine grids' help."""
-        grid = functional.gelu(self.norm8(self.upscale8(grid) + features.stride8))
-        return functional.gelu(self.upscale4(grid) + features.stride4)
+    def forward(self, features: DecoderFeatures, prompts: EmbeddedPrompts) -> MaskLogits:
+        """Answer `n` prompts on one image, or on as many."""
+        judgement = self.judge(features, prompts)
+        return MaskLogits(self.draw(features, judgement), judgement.scores, judgement.presence)
+
+    def judge(self, features: DecoderFeatures, prompts: EmbeddedPrompts) -> Judgement:
+        """Score the candidates of `n` prompts on one image, or on as many, without drawing them."""
+        own = torch.cat([self.presence_token, self.score_token, self.mask_tokens])
+        tokens = torch.cat([own.expand(len(prompts.tokens), -1, -1), prompts.tokens], dim=1)
+        attended = prompts.attended
+        if attended is not None:
+            attended = functional.pad(attended, (len(own), 0), value=True)
+        places = Places(tokens, features.places.flatten(1, 2), attended)
+        image = (features.image + prompts.added).flatten(1, 2)  # n s c
+        sight = None if prompts.hinted else FirstSight(*features[4:])
+
+        tokens, image = self.transformer(Exchange(tokens, image), places, sight)
+        presence, score, masks = tokens[:, : len(own)].split([1, 1, CANDIDATES], dim=1)
+        return Judgement(
+            scores=self.score_head(score[:, 0]).float().sigmoid(),
+            presence=self.presence_head(presence[:, 0])[:, 0].float(),
+            masks=masks,
+            image=image,
+        )
+
+    def draw(
+        self,
+        features: DecoderFeatures,
+        judgement: Judgement,
+        candidates: Sequence[int] = range(CANDIDATES),
+    ) -> Float[Tensor, "n _ H W"]:
+        """Make the logits of some candidates of every judged prompt, in the order asked for."""
+        shapes = torch.stack([self.mask_heads[i](judgement.masks[:, i]) for i in candidates], dim=1)
+        tiles4, tiles8 = features.tiles4.flatten(1, 2), features.tiles8.flatten(1, 2)
+        weight8, weight4 = as_product(self.upscale8), as_product(self.upscale4)
+        parts = linear(judgement.image, weight8).add_(tiles8)
+        parts = functional.gelu(self.norm8(torch.unflatten(parts, 2, (4, -1))))  # n s 4 c/4
+        parts = linear(parts, weight4).add_(torch.unflatten(tiles4, 2, (4, -1)))
+        parts = functional.gelu(torch.unflatten(parts, 3, (4, -1)).flatten(1, 3))  # n 16*s c/8
+        return untile(compare(shapes, parts), features.image.shape[1]).float()

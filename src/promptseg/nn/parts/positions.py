@@ -31,12 +31,12 @@ class FourierPositions(nn.Module):
         phases = 2 * math.pi * ((2 * places.float() - 1) @ self.frequencies)
         return torch.cat([phases.sin(), phases.cos()], dim=-1)
 
-    def grid(self, side: int) -> Float[Tensor, "c side side"]:
-        """Encode the middles of the cells of a square grid."""
+    def grid(self, side: int) -> Float[Tensor, "{side} {side} c"]:
+        """Encode the middles of the cells of a square grid, channels last."""
         middles = (torch.arange(side, device=self.frequencies.device) + 0.5) / side
         y, x = torch.meshgrid(middles, middles, indexing="ij")
         encoded: Tensor = self(torch.stack([x, y], dim=-1))
-        return encoded.permute(2, 0, 1)
+        return encoded
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FourierPositions:
         before = self.frequencies

@@ -21,13 +21,16 @@ HINT_CHANNELS = 16
 class EmbeddedPrompts(NamedTuple):
     """What the decoder reads of `n` prompts.
 
-    `tokens` are the box's upper left and lower right corner, the points, and one that ends them;
-    `attended` marks those that were said. `grid` is added to the image.
+    `tokens` are the box's upper left and lower right corner, the points, and one that ends them,
+    without those that no prompt has; `attended` marks those that were said, None if all of them
+    were. `added` goes onto the image, channels last: one vector for all of it where no prompt is
+    `hinted`.
     """
 
     tokens: Float[Tensor, "n l c"]
-    attended: Bool[Tensor, "n l"]
-    grid: Float[Tensor, "n c h w"]
+    attended: Bool[Tensor, "n l"] | None
+    added: Float[Tensor, "_ _ _ c"]
+    hinted: bool
 
 
 class PromptEncoder(nn.Module):
@@ -64,15 +67,19 @@ class PromptEncoder(nn.Module):
         labels = torch.cat([corner_labels, prompts.labels], dim=1)
         said = torch.cat([prompts.boxed[:, None].expand(-1, 2), prompts.labels >= 0], dim=1)
 
-        tokens = self._points(places, labels, said)
-        ends = self.end.expand(count, 1, -1)
+        attended = torch.cat([said, said.any(dim=1, keepdim=True)], dim=1)
+        tokens = torch.cat(
+            [self._points(places, labels, said), self.end.expand(count, 1, -1)], dim=1
+        )
+        used = attended.any(dim=0)
         return EmbeddedPrompts(
-            torch.cat([tokens, ends], dim=1),
-            torch.cat([said, said.any(dim=1, keepdim=True)], dim=1),
+            tokens[:, used],
+            attended[:, used] if count > 1 else None,
             self._hints(prompts.hints, prompts.hinted),
+            bool(prompts.hinted.any()),
         )
 
-    def image_places(self) -> Float[Tensor, "c h w"]:
+    def image_places(self) -> Float[Tensor, "h w c"]:
         """Say where the cells of the image are, in the terms in which points are placed."""
         return self.positions.grid(self.grid_side).to(self.labels.dtype)
 
@@ -94,11 +101,12 @@ class PromptEncoder(nn.Module):
 
     def _hints(
         self, hints: Float[Tensor, "n H W"], hinted: Bool[Tensor, " n"]
-    ) -> Float[Tensor, "n c h w"]:
+    ) -> Float[Tensor, "_ _ _ c"]:
         """Embed the hints that were given, four logits each way to a cell."""
-        side = self.grid_side
-        grid = self.no_hint[:, :, None, None].repeat(len(hints), 1, side, side)
         given = hinted.nonzero()[:, 0]
-        if len(given):
-            grid[given] = self.hint(hints[given, None].to(grid.dtype))
-        return grid
+        nothing = self.no_hint[:, None, None]  # 1 1 1 c
+        if not len(given):
+            return nothing
+        added = nothing.repeat(len(hints), self.grid_side, self.grid_side, 1)
+        added[given] = self.hint(hints[given, None].to(added.dtype)).permute(0, 2, 3, 1)
+        return added

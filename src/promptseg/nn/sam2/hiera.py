@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptseg.nn.parts import windows
-from promptseg.nn.parts.attention import join_heads, split_heads
+from promptseg.nn.parts.attention import attend, join_heads, split_heads
 from promptseg.nn.parts.layers import Perceptron
+from promptseg.nn.parts.products import Linear
 from promptseg.nn.parts.windows import Window
 from promptseg.nn.sam2.config import FIRST_STRIDE, HieraConfig
 
@@ -36,21 +37,27 @@ class Hiera(nn.Module):
         self.ends = tuple(end - 1 for end in accumulate(config.depths))
 
     def forward(self, pixels: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
-        """Look at normalised images; return four grids, finest first."""
-        grid = self.patches(pixels)
-        cells = (grid + self._positions(grid.shape[-1]).to(grid.dtype)).permute(0, 2, 3, 1)
+        """Look at normalised images; return four maps, finest first."""
+        cells = self.patches(pixels).permute(0, 2, 3, 1)
+        cells = cells + self._positions(cells.shape[1]).to(cells.dtype)
         levels = []
         for i, block in enumerate(self.blocks):
             cells = block(cells)
             if i in self.ends:
-                levels.append(cells.permute(0, 3, 1, 2))
+                levels.append(cells)
         return tuple(levels)
 
-    def _positions(self, side: int) -> Float[Tensor, "1 c side side"]:
-        """Say where a cell is in the image, and, apart, in its window (Bolya 2023)."""
-        smooth = functional.interpolate(self.background.float(), size=(side, side), mode="bicubic")
+    def _positions(self, side: int) -> Float[Tensor, "{side} {side} c"]:
+        """Say where a cell is in the image, and, apart, in its window (Bolya 2023).
+
+        The coarse map is enlarged along one axis after the other, as products.
+        """
+        coarse = self.background[0].float().permute(1, 2, 0)
+        shares = _bicubic(len(coarse), side).to(coarse.device)
+        smooth = shares @ torch.tensordot(shares, coarse, dims=1)  # side side c
         tiles = side // self.window.shape[-1]
-        return smooth + self.window.float().tile(1, 1, tiles, tiles)
+        placed: Tensor = smooth + self.window[0].float().permute(1, 2, 0).tile(tiles, tiles, 1)
+        return placed
 
 
 class HieraBlock(nn.Module):
@@ -77,7 +84,7 @@ class PoolingBlock(nn.Module):
         super().__init__()
         wide = 2 * width
         self.norm1 = nn.LayerNorm(width, eps=EPSILON)
-        self.shortcut = nn.Linear(width, wide)
+        self.shortcut = Linear(width, wide)
         self.attention = PoolingAttention(width, wide, heads=heads, window=window)
         self.norm2 = nn.LayerNorm(wide, eps=EPSILON)
         self.mlp = Perceptron((wide, EXPANSION * wide, wide), nn.GELU)
@@ -100,13 +107,15 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.window = window
-        self.qkv = nn.Linear(width, 3 * wide)
-        self.out = nn.Linear(wide, wide)
+        self.qkv = Linear(width, 3 * wide)
+        self.out = Linear(wide, wide)
 
     def forward(self, cells: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
         """Let the cells of each window look at each other."""
         height, width = cells.shape[1:3]
-        return windows.join(self._attend(self._split(cells)), height=height, width=width)
+        mixed = windows.join(self._attend(self._split(cells)), height=height, width=width)
+        gathered: Tensor = self.out(mixed)
+        return gathered
 
     def _split(self, cells: Float[Tensor, "b h w c"]) -> Float[Tensor, "n s t c"]:
         height, width = cells.shape[1:3]
@@ -116,13 +125,12 @@ class WindowAttention(nn.Module):
     def _attend(self, cells: Float[Tensor, "n s t c"]) -> Float[Tensor, "n i j d"]:
         queries, keys, values = self.qkv(cells).chunk(3, dim=-1)
         queries = self._queries(queries)
-        mixed = functional.scaled_dot_product_attention(
+        mixed = attend(
             split_heads(queries.flatten(1, 2), self.heads),
             split_heads(keys.flatten(1, 2), self.heads),
             split_heads(values.flatten(1, 2), self.heads),
         )
-        gathered: Tensor = self.out(join_heads(mixed))
-        return torch.unflatten(gathered, 1, queries.shape[1:3])
+        return torch.unflatten(join_heads(mixed), 1, queries.shape[1:3])
 
     def _queries(self, queries: Float[Tensor, "n s t c"]) -> Float[Tensor, "n i j c"]:
         return queries
@@ -134,7 +142,9 @@ class PoolingAttention(WindowAttention):
     def forward(self, cells: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h/2 w/2 2*c"]:
         """Let each two by two cells of a window look at all of it together."""
         height, width = cells.shape[1:3]
-        return windows.join(self._attend(self._split(cells)), height=height // 2, width=width // 2)
+        parts = self._attend(self._split(cells))
+        gathered: Tensor = self.out(windows.join(parts, height=height // 2, width=width // 2))
+        return gathered
 
     def _queries(self, queries: Float[Tensor, "n s t c"]) -> Float[Tensor, "n s/2 t/2 c"]:
         return halved(queries)
@@ -158,3 +168,10 @@ def _blocks(config: HieraConfig) -> list[nn.Module]:
             else:
                 blocks.append(HieraBlock(width, heads=heads, window=side))
     return blocks
+
+
+def _bicubic(cells: int, side: int) -> Float[Tensor, "{side} {cells}"]:
+    """Return the share of each of a row's cells in what it is enlarged to."""
+    apart = torch.eye(cells)[None, :, :, None]  # 1 c cells 1: every channel is one cell
+    enlarged = functional.interpolate(apart, size=(side, 1), mode="bicubic", align_corners=False)
+    return enlarged[0, :, :, 0].T
