@@ -179,7 +179,8 @@ def _learn(
         with half:
             answer = network.decoder.coarse(features, annotator.prompts(device))
         first = turn == 0 and rounds == 0
-        taught.append(mask_losses(answer, features.blend, truth, others=0.05 if first else 0.3))
+        weights = {"others": 0.05, "focal": 0.2} if first else {"others": 0.3}
+        taught.append(mask_losses(answer, features.blend, truth, **weights))
         if turn == 0:
             annotator.correct(chosen_logits(answer, features.blend))
 

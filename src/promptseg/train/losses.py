@@ -29,20 +29,27 @@ def mask_losses(
     truth: Float[Tensor, "n 2*h 2*w"],
     *,
     others: float,
+    focal: float = 1.0,
 ) -> MaskLosses:
     """Reward the best candidate of each prompt, and the rest by `others` of it.
 
     Candidates are compared at stride 4 and the best of them is taught at stride 2 as well. The mask
-    term is the normalised focal loss of RITM (Sofiiuk et al. 2021, section 3.3) plus a soft Dice
-    loss; scores learn the IoU that each candidate has. A prompt with an empty truth, where there
-    is no object, teaches presence only.
+    term is `focal` times the normalised focal loss of RITM (Sofiiuk et al. 2021, section 3.3) plus
+    a soft Dice loss; scores learn the IoU that each candidate has. A prompt with an empty truth,
+    where there is no object, teaches presence only.
+
+    The focal term asks for the chance of each pixel, and of an object of unclear extent leaves out
+    what is less likely than not; Dice asks for the mask of highest expected overlap, whose pixels
+    need only half that overlap as their chance (Lipton et al. 2014). A little of the first keeps
+    outlines sharp.
     """
     rows = torch.arange(len(truth), device=truth.device)
     target = functional.avg_pool2d(truth[:, None], 2).expand_as(answer.logits)
-    each = normalised_focal(answer.logits, target) + soft_dice(answer.logits, target)  # n m
+    each = focal * normalised_focal(answer.logits, target) + soft_dice(answer.logits, target)  # n m
     best = each.argmin(dim=1)
     fine = blended(answer.logits[rows, best][:, None], blend)
-    taught = (normalised_focal(fine, truth[:, None]) + soft_dice(fine, truth[:, None]))[:, 0]
+    wide = truth[:, None]
+    taught = (focal * normalised_focal(fine, wide) + soft_dice(fine, wide))[:, 0]
     each_prompt = (each[rows, best] + taught) / 2 + others * each.mean(dim=1)
 
     with torch.no_grad():

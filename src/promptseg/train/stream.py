@@ -95,7 +95,7 @@ def _batch(scenes: list[Scene], rng: np.random.Generator, things: int) -> SceneB
     chosen, outlines, known = [], [], []
     for scene in scenes:
         # The large ones a little more often: crowds of small things would be all there is.
-        weights = scene.masks.sum(axis=(1, 2)) ** 0.35
+        weights = scene.masks.sum(axis=(1, 2)) ** 0.6
         chances = weights / weights.sum()
         picks = rng.choice(len(weights), things, replace=len(weights) < things, p=chances)
         chosen.append(scene.masks[picks])
