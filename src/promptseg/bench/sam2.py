@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -143,7 +143,8 @@ def _whole(
     yield alone("preprocess 1080p", lambda: to_pixels([image], network.spec, exact), rounds=rounds)
     pixels = to_pixels([image], network.spec, exact)
     points = _places(max(counts), config.image_side)
-    truth = _click(network, network.encode(pixels).image(0), points[: min(BATCH, len(points))])
+    first = points[: min(BATCH, len(points))]
+    truth = torch.cat(list(_click(network, network.encode(pixels).image(0), first)))
     for name, rate in rates.items():
         ours = copy.deepcopy(network).to(DTYPES[name])
         peer = Peer(copy.deepcopy(network))
@@ -160,15 +161,15 @@ def _whole(
         yield contest
         for count in counts:
             some = points[:count]
-            answers = _click(ours, features, some[: len(truth)])
-            theirs = _one_by_one(peer, grids, some[: len(truth)])
+            answers = torch.cat(list(_click(ours, features, some[: len(truth)])))
+            theirs = torch.cat(list(_one_by_one(peer, grids, some[: len(truth)])))
             many = max(1, rounds // max(1, count // 16))
             floor = PROMPT_GFLOP * count / rate
             ways = [
                 compete(
                     f"{count} prompts, {name}",
-                    partial(_click, ours, features, some),
-                    partial(way, peer, grids, some),
+                    partial(_use, partial(_click, ours, features, some)),
+                    partial(_use, partial(way, peer, grids, some)),
                     rounds=many if count > 1 else 5 * rounds,
                     floor=floor,
                 )
@@ -179,24 +180,30 @@ def _whole(
 
 def _click(
     network: Sam2Network, features: ImageFeatures, points: Float[Tensor, "n 2"]
-) -> Float[Tensor, "n m h w"]:
+) -> Iterator[Float[Tensor, "1 m h w"]]:
     """Answer one included point for each object, one after the other."""
     side = network.spec.mask_side
     empty = torch.zeros(1, 4), torch.tensor([False]), torch.zeros(1, side, side)
     included, no_hint = torch.ones(1, 1, dtype=torch.long), torch.tensor([False])
-    answers = [
-        network.decode(features, PromptTensors(point[None, None], included, *empty, no_hint))
-        for point in points
-    ]
-    return torch.cat([answer.logits[:, 1:] for answer in answers])
+    for point in points:
+        prompt = PromptTensors(point[None, None], included, *empty, no_hint)
+        yield network.decode(features, prompt).logits[:, 1:]
 
 
-def _one_by_one(peer: Peer, grids: list[Tensor], points: Tensor) -> Tensor:
-    return torch.cat([peer.click(grids, point[None]) for point in points])
+def _one_by_one(peer: Peer, grids: list[Tensor], points: Tensor) -> Iterator[Tensor]:
+    for point in points:
+        yield peer.click(grids, point[None])
 
 
-def _batched(peer: Peer, grids: list[Tensor], points: Tensor) -> Tensor:
-    return torch.cat([peer.click(grids, some) for some in torch.split(points, BATCH)])
+def _batched(peer: Peer, grids: list[Tensor], points: Tensor) -> Iterator[Tensor]:
+    for some in torch.split(points, BATCH):
+        yield peer.click(grids, some)
+
+
+def _use(answers: Callable[[], Iterator[Tensor]]) -> None:
+    """Take every answer and let go of it, as the engine does; keeping them costs page faults."""
+    for _ in answers():
+        pass
 
 
 def _agreement(ours: Tensor, peer: Tensor, truth: Tensor) -> str:
@@ -291,7 +298,8 @@ def time_clicks(what: str) -> None:
     with torch.inference_mode():
         features = network.encode(torch.zeros(1, 3, side, side)).image(0)
         if who == "ours":
-            times = [seconds(partial(_click, network, features, point[None])) for point in points]
+            clicks = [partial(_click, network, features, point[None]) for point in points]
+            times = [seconds(partial(_use, click)) for click in clicks]
         else:
             peer = Peer(network)
             grids = peer.encode(torch.zeros(1, 3, side, side))
