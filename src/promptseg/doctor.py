@@ -27,8 +27,7 @@ LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "huggingface_hub")
 EXTRAS = {"evaluate": "skimage", "train": "cv2"}
 # A quotient of rates above which another dtype is worth a hint.
 WORTH_IT = 1.3
-# SAM 2's features of an image in float32: 256 x 64 x 64, 32 x 256 x 256 and 64 x 128 x 128 numbers,
-# and what is prepared of them for the decoder.
+# SAM 2's features of an image in float32 are 27 MB.
 SAM2_FEATURE_BYTES = 32 * 2**20
 # The largest checkpoint of the catalogue, and as much again while it is written.
 ROOM = 2 * 10**9
