@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptseg.engine.cache import FeatureCache, FeatureKey, moved
+from promptseg.engine.cache import FeatureCache, FeatureKey
 from promptseg.nn.outputs import ImageFeatures
 
 ENTRY = 4 * 7
@@ -156,33 +156,106 @@ def test_what_is_ones_own_is_encoded_before_waiting_for_others():
     assert [each.grids[0][0, 0, 0, 0].item() for each in found] == [2, 7]
 
 
-def test_older_features_wait_in_the_hosts_memory(monkeypatch):
+class Far:
+    """Another device in all but name: what is moved there is on `meta`, and its number is noted.
+
+    `meta` itself could not give numbers back. `full` are kinds of devices without room.
+    """
+
+    device = torch.device("meta")
+
+    def __init__(self, monkeypatch):
+        self.numbers = {}
+        self.moves = []
+        self.full = set()
+        monkeypatch.setattr(ImageFeatures, "to", lambda given, device: self.move(given, device))
+
+    def features(self, value):
+        there = ImageFeatures((torch.empty(1, 1, 1, 7, device=self.device),))
+        self.numbers[id(there.grids[0])] = (value, there)
+        return there
+
+    def value(self, given):
+        if given.device == self.device:
+            return self.numbers[id(given.grids[0])][0]
+        return int(given.grids[0].max())
+
+    def move(self, given, device):
+        value = self.value(given)
+        self.moves.append((value, device.type))
+        if device.type in self.full:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return self.features(value) if device == self.device else features(value)
+
+    def fetch(self, cache, names):
+        asked = []
+
+        def encode(places):
+            asked.extend(names[place] for place in places)
+            return [self.features(names[place]) for place in places]
+
+        found = cache.fetch([key(name) for name in names], encode)
+        assert [each.device for each in found] == [self.device] * len(names)
+        assert [self.value(each) for each in found] == names
+        return asked
+
+
+@pytest.fixture
+def far(monkeypatch):
+    """The other device."""
+    return Far(monkeypatch)
+
+
+def test_older_features_wait_in_the_hosts_memory(far):
     """With room for one on the device and three in all, they go and come back by their age."""
-    moves = []
-
-    def moved(features, device):
-        moves.append((int(features.grids[0].max()), device.type))
-        return features
-
-    monkeypatch.setattr("promptseg.engine.cache.moved", moved)
-    cache = FeatureCache(3 * ENTRY, device=torch.device("cuda"), device_bytes=ENTRY)
-    fetch(cache, [2])
-    assert moves == []
-    fetch(cache, [3])
-    fetch(cache, [5])
-    assert moves == [(2, "cpu"), (3, "cpu")]
-    moves.clear()
-    assert fetch(cache, [2]) == []
-    assert moves == [(2, "cuda"), (5, "cpu")]
-    assert fetch(cache, [7]) == [7]
-    assert fetch(cache, [3]) == [3]  # the oldest, so it was dropped
+    cache = FeatureCache(3 * ENTRY, device=far.device, device_bytes=ENTRY)
+    far.fetch(cache, [2])
+    assert far.moves == []
+    far.fetch(cache, [3])
+    far.fetch(cache, [5])
+    assert far.moves == [(2, "cpu"), (3, "cpu")]
+    far.moves.clear()
+    assert far.fetch(cache, [2]) == []
+    assert far.moves == [(2, "meta"), (5, "cpu")]
+    assert far.fetch(cache, [7]) == [7]
+    assert far.fetch(cache, [3]) == [3]  # the oldest, so it was dropped
     assert cache.bytes == 3 * ENTRY
 
 
-def test_moving_keeps_the_numbers():
+def test_what_finds_no_room_is_forgotten(far):
+    """A full host loses the oldest, a full device encodes again; nobody waits for ever."""
+    cache = FeatureCache(3 * ENTRY, device=far.device, device_bytes=ENTRY)
+    far.full = {"cpu"}
+    far.fetch(cache, [2])
+    far.fetch(cache, [3])
+    assert far.fetch(cache, [2]) == [2]
+    far.full = set()
+    far.fetch(cache, [3])
+    far.full = {"meta"}
+    assert far.fetch(cache, [2]) == [2]
+
+
+def test_threads_get_features_on_the_device(far):
+    """However they are moved to and fro, and let go of, nobody gets what waits on the host."""
+    cache = FeatureCache(4 * ENTRY, device=far.device, device_bytes=ENTRY)
+
+    def ask(number):
+        for step in range(40):
+            far.fetch(cache, [2 + (number + step) % 5])
+            if step % 16 == number:
+                cache.clear()
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(ask, number) for number in range(8)]:
+            done.result(30)
+    assert cache.bytes <= 4 * ENTRY
+
+
+def test_moving_keeps_the_grids():
     """Every grid goes along."""
     grids = (torch.zeros(1, 2, 3, 5), torch.ones(1, 1, 1, 7))
-    there = moved(ImageFeatures(grids), torch.device("meta"))
+    there = ImageFeatures(grids).to(torch.device("meta"))
+    assert there.device.type == "meta"
     assert [grid.is_meta for grid in there.grids] == [True, True]
     assert [grid.shape for grid in there.grids] == [grid.shape for grid in grids]
 

@@ -52,6 +52,19 @@ def test_half_is_tried_until_it_fits(caplog):
     assert said[0] == "out of memory while doubling numbers 8 at a time; going on with 4"
 
 
+def test_the_limit_never_rises():
+    """Another thread may have lowered it in the meantime."""
+    work = Work(room=2)
+    portions = work.portions(8)
+
+    def lowered(items):
+        portions.most = 1
+        return work(items)
+
+    assert list(portions.run(range(5), lowered)) == [0, 2, 4, 6, 8]
+    assert work.sizes == [5, 1, 1, 1, 1, 1]
+
+
 def test_one_that_does_not_fit_is_an_error_after_a_second_try():
     """What can be spared is given back first; then one sentence says what to do."""
     work = Work(room=0)

@@ -8,7 +8,7 @@ from torch import nn
 
 from promptseg.engine import runtime
 from promptseg.engine.runtime import Runtime
-from promptseg.errors import ConfigError
+from promptseg.errors import ConfigError, OutOfMemoryError
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def two_cards(monkeypatch):
     """A machine with two CUDA cards."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(runtime, "_multiplies", lambda device, dtype: dtype != torch.float16)
 
 
@@ -93,8 +94,8 @@ def test_a_dtype_that_the_device_lacks_is_refused(two_cards):
 
 
 def test_auto_takes_float32_where_a_card_lacks_bfloat16(two_cards, monkeypatch):
-    """Older cards know no bfloat16."""
-    monkeypatch.setattr(runtime, "_multiplies", lambda device, dtype: dtype == torch.float32)
+    """Older cards only emulate bfloat16."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert Runtime.choose("cuda").dtype == torch.float32
 
 
@@ -103,3 +104,18 @@ def test_what_a_device_can_multiply_is_tried():
     cpu = torch.device("cpu")
     assert all(runtime._multiplies(cpu, dtype) for dtype in runtime.DTYPES.values())
     assert not runtime._multiplies(torch.device("meta"), torch.float32)
+
+
+def test_a_full_device_is_said_to_be_full(monkeypatch):
+    """Want of memory is not mistaken for want of a dtype."""
+
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    network = nn.Linear(2, 3)
+    monkeypatch.setattr(network, "to", full)
+    with pytest.raises(OutOfMemoryError, match="`cpu` has no room for the model"):
+        Runtime.choose("cpu").place(network)
+    monkeypatch.setattr(torch, "ones", full)
+    with pytest.raises(OutOfMemoryError, match="`cpu` has no memory left"):
+        Runtime.choose("cpu", "bfloat16")

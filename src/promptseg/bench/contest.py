@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+
+from promptseg.bench.machine import seconds
 
 Work = Callable[[], object]
 
@@ -79,10 +80,3 @@ def alone(task: str, ours: Work, *, rounds: int) -> Contest:
 def better(contests: Sequence[Contest]) -> Contest:
     """Return the one in which the peer was quicker."""
     return min(contests, key=lambda contest: contest.peer or 0.0)
-
-
-def seconds(work: Work) -> float:
-    """Return how long it took."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,6 +18,7 @@ from PIL import Image
 
 import promptseg
 from promptseg.api import Model, load
+from promptseg.bench.machine import processor, product_rate, seconds
 from promptseg.bench.processes import Finished, run_python
 from promptseg.geometry import Size
 from promptseg.prompts import Points
@@ -164,28 +163,28 @@ def _cold_command(name: str | None, device: str) -> Finished:
 
 def _encode(model: Model, image: ImageArray, *, count: int) -> list[float]:
     """Open sessions on images that differ in a pixel, so that none is in the cache."""
-    seconds = []
+    taken = []
     for number in range(count + 1):
         image = image.copy()
         image[0, 0] = number
-        seconds.append(_seconds(partial(model.session, image)))
-    return seconds[1:]  # the first one warms up
+        taken.append(seconds(partial(model.session, image)))
+    return taken[1:]  # the first one warms up
 
 
 def _click(model: Model, image: ImageArray, *, count: int) -> list[float]:
     places = [Points([point]) for point in _places(count + 3)]
-    return [_seconds(partial(model.segment, image, place)) for place in places][3:]
+    return [seconds(partial(model.segment, image, place)) for place in places][3:]
 
 
 def _session_click(model: Model, image: ImageArray, *, count: int) -> list[float]:
     """Click five times on each object, as people do."""
-    seconds: list[float] = []
+    taken: list[float] = []
     for start in range(0, count + 5, 5):
         with model.session(image) as session:
-            seconds += [
-                _seconds(partial(session.add, Points([place]))) for place in _places(5, seed=start)
+            taken += [
+                seconds(partial(session.add, Points([place]))) for place in _places(5, seed=start)
             ]
-    return seconds[5 : count + 5]
+    return taken[5 : count + 5]
 
 
 def _places(count: int, *, seed: int = 0) -> list[tuple[float, float]]:
@@ -195,37 +194,18 @@ def _places(count: int, *, seed: int = 0) -> list[tuple[float, float]]:
 
 
 def _machine(model: Model) -> Machine:
-    side = 1024
-    matrix = torch.rand(side, side, device=model.runtime.device)
-    products = [_seconds(lambda: (matrix @ matrix)[0, 0].item()) for _ in range(12)]
     return Machine(
         system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        processor=_processor(),
+        processor=processor(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         device=str(model.runtime.device),
-        gflops=2 * side**3 / min(products) / 1e9,
+        gflops=product_rate(model.runtime.device, torch.float32),
         versions={
             "promptseg": promptseg.__version__,
             **{name: version(name) for name in ("torch", "numpy", "pillow")},
         },
     )
-
-
-def _processor() -> str:
-    """Return the processor's name, where the system tells it."""
-    names = Path("/proc/cpuinfo")
-    if names.exists():
-        for line in names.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine() or sys.platform
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def _milliseconds(times: Quantiles) -> str:

@@ -19,8 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from promptseg.bench.contest import HEADING, Contest, alone, better, compete, seconds
+from promptseg.bench.contest import HEADING, Contest, alone, better, compete
 from promptseg.bench.first_light import FULL_HD, photo
+from promptseg.bench.machine import product_rate, seconds
 from promptseg.bench.peer import Peer, coco_by_pixels
 from promptseg.bench.processes import run_python
 from promptseg.engine.cache import FeatureCache
@@ -31,7 +32,6 @@ from promptseg.engine.upsample import to_runs
 from promptseg.errors import ConfigError
 from promptseg.geometry import Size
 from promptseg.nn.outputs import ImageFeatures, PromptTensors
-from promptseg.nn.parts.products import linear
 from promptseg.nn.sam2 import config as sizes
 from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
@@ -100,7 +100,9 @@ def measure(size: str = "tiny", *, counts: Sequence[int] = COUNTS, rounds: int =
     if size not in SIZES:
         raise ConfigError(f"unknown size `{size}`", hint=f"Choose one of {', '.join(SIZES)}")
     config = replace(SIZES[size], memory=None)
-    rates = {name: _rate(DTYPES[name]) for name in ("float32", "bfloat16")}
+    rates = {
+        name: product_rate(torch.device("cpu"), DTYPES[name]) for name in ("float32", "bfloat16")
+    }
     with torch.inference_mode():
         contests = [
             *_whole(config, rates, gflop=ENCODER_GFLOP[size], counts=counts, rounds=rounds),
@@ -309,9 +311,3 @@ def time_clicks(what: str) -> None:
 
 def _places(count: int, side: int) -> Float[Tensor, "n 2"]:
     return torch.rand(count, 2, generator=torch.Generator().manual_seed(3)) * side
-
-
-def _rate(dtype: torch.dtype) -> float:
-    """Return GFLOP/s of the quicker library's product."""
-    matrix = torch.rand(1024, 1024).to(dtype)
-    return 2 * 1024**3 / min(seconds(lambda: linear(matrix, matrix)) for _ in range(12)) / 1e9

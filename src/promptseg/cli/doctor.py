@@ -25,7 +25,7 @@ def doctor(
     Devices and how fast they multiply, threads, memory, caches, models at hand.
     """
     # Here and not above, so that `--help` is quick: it loads torch.
-    from promptseg.doctor import diagnose
+    from promptseg.bench.doctor import diagnose
 
     found = diagnose(settings.load())
     if as_json:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from promptseg.engine.portions import is_out_of_memory
 from promptseg.errors import ConfigError
 from promptseg.nn.outputs import ImageFeatures
 
@@ -61,7 +62,6 @@ class FeatureCache:
         self.device_bytes = max_bytes if device_bytes is None else device_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[FeatureKey, ImageFeatures] = OrderedDict()
-        self._waiting: set[FeatureKey] = set()
         self._awaited: dict[FeatureKey, Future[ImageFeatures | None]] = {}
 
     def __len__(self) -> int:
@@ -77,7 +77,6 @@ class FeatureCache:
         """Let go of everything."""
         with self._lock:
             self._kept.clear()
-            self._waiting.clear()
 
     def fetch(self, keys: Sequence[FeatureKey], encode: Encode) -> list[ImageFeatures]:
         """Return the features of every key, in order, after encoding those that nobody has.
@@ -88,7 +87,7 @@ class FeatureCache:
         found: dict[FeatureKey, ImageFeatures] = {}
         while missing := [key for key in dict.fromkeys(keys) if key not in found]:
             claim = self._claim(missing)
-            found.update({key: self._brought(key, each) for key, each in claim.kept.items()})
+            found.update(self._brought(claim.kept))
             if claim.mine:
                 places = [keys.index(key) for key in claim.mine]
                 found.update(self._encode(claim.mine, places, encode))
@@ -116,40 +115,72 @@ class FeatureCache:
             made.update(zip(mine, encode(places), strict=True))
         finally:
             with self._lock:
-                for key, features in made.items():
-                    self._keep(key, features)
+                self._keep(made)
                 ended = {key: self._awaited.pop(key) for key in mine}
             for key, future in ended.items():
                 future.set_result(made.get(key))
+        self._make_room()
         return made
 
-    def _brought(self, key: FeatureKey, features: ImageFeatures) -> ImageFeatures:
-        """Bring features that wait in the host's memory back to the device."""
-        if key not in self._waiting:
-            return features
-        features = moved(features, self.device)
-        with self._lock:
-            self._waiting.discard(key)
-            self._keep(key, features)
-        return features
+    def _brought(self, kept: dict[FeatureKey, ImageFeatures]) -> dict[FeatureKey, ImageFeatures]:
+        """Bring features that wait in the host's memory back; forget those there is no room for."""
+        brought = {}
+        for key, features in kept.items():
+            if self._is_there(features):
+                brought[key] = features
+                continue
+            back = _try_moving(features, self.device)
+            with self._lock:
+                if back is not None:
+                    brought[key] = back
+                    self._keep({key: back})
+                elif self._kept.get(key) is features:
+                    del self._kept[key]
+        self._make_room()
+        return brought
 
-    def _keep(self, key: FeatureKey, features: ImageFeatures) -> None:
-        """Keep as the newest; move or drop the oldest that are too many. Under the lock."""
-        if features.bytes > self.max_bytes:
-            return
-        self._kept[key] = features
-        self._kept.move_to_end(key)
+    def _is_there(self, features: ImageFeatures) -> bool:
+        # By kind, because `cuda` is `cuda:0` by the time that something is on it.
+        return features.device.type == self.device.type
+
+    def _keep(self, made: dict[FeatureKey, ImageFeatures]) -> None:
+        """Keep as the newest, and drop the oldest that are too many. Under the lock."""
+        for key, features in made.items():
+            if features.bytes <= self.max_bytes:
+                self._kept[key] = features
+                self._kept.move_to_end(key)
         total = 0
-        for each in reversed(list(self._kept)):
-            total += self._kept[each].bytes
+        for key in reversed(list(self._kept)):
+            total += self._kept[key].bytes
             if total > self.max_bytes:
-                del self._kept[each]
-                self._waiting.discard(each)
-            elif total > self.device_bytes and each not in self._waiting:
-                self._kept[each] = moved(self._kept[each], HOST)
-                self._waiting.add(each)
+                del self._kept[key]
+
+    def _make_room(self) -> None:
+        """Bring the oldest on the device, beyond its share, to the host; without the lock."""
+        if self.device.type == HOST.type:
+            return
+        with self._lock:
+            total, overdue = 0, {}
+            for key in reversed(list(self._kept)):
+                total += self._kept[key].bytes
+                if total > self.device_bytes and self._is_there(self._kept[key]):
+                    overdue[key] = self._kept[key]
+        for key, features in overdue.items():
+            waiting = _try_moving(features, HOST)
+            with self._lock:
+                if self._kept.get(key) is not features:
+                    continue
+                if waiting is None:
+                    del self._kept[key]
+                else:
+                    self._kept[key] = waiting
 
 
-def moved(features: ImageFeatures, device: torch.device) -> ImageFeatures:
-    """Return the features with all grids on another device."""
-    return ImageFeatures(tuple(grid.to(device) for grid in features.grids))
+def _try_moving(features: ImageFeatures, device: torch.device) -> ImageFeatures | None:
+    """Copy features to another device; None where it has no room for them."""
+    try:
+        return features.to(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None

@@ -15,6 +15,7 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
+FULL = "Choose a smaller model or the dtype bfloat16, or end other programs that hold memory"
 # How torch's allocators word it where they have no exception of their own: those of the CPU on
 # Linux and on Windows, of MPS, and CUDA's own libraries.
 WORDS = (
@@ -56,8 +57,7 @@ class Portions:
                 if len(portion) == 1 and spared:
                     raise OutOfMemoryError(
                         f"out of memory while {self.what} one at a time",
-                        hint="Choose a smaller model or `--dtype bfloat16`, "
-                        "or end other programs that hold memory",
+                        hint=FULL,
                     ) from error
             else:
                 yield from results
@@ -67,7 +67,7 @@ class Portions:
             spared = True
             self._release()
             if len(portion) > 1:
-                self.most = len(portion) // 2
+                self.most = min(self.most, len(portion) // 2)
                 logger.warning(
                     "out of memory while %s %d at a time; going on with %d",
                     self.what,

@@ -8,7 +8,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from promptseg.errors import ConfigError
+from promptseg.engine.portions import FULL, is_out_of_memory
+from promptseg.errors import ConfigError, OutOfMemoryError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KINDS = ("cpu", "cuda", "mps")
@@ -43,8 +44,7 @@ class Runtime:
                 f"unknown dtype `{dtype}`", hint=f"Choose one of auto, {', '.join(DTYPES)}"
             )
         if dtype == "auto":
-            fast = place.type == "cuda" and _multiplies(place, torch.bfloat16)
-            return cls(place, torch.bfloat16 if fast else torch.float32)
+            return cls(place, torch.bfloat16 if _is_quick_in_bfloat16(place) else torch.float32)
         if not _multiplies(place, DTYPES[dtype]):
             raise ConfigError(
                 f"device `{place}` cannot work in {dtype}",
@@ -53,9 +53,20 @@ class Runtime:
         return cls(place, DTYPES[dtype])
 
     def place(self, network: AnyNetwork) -> AnyNetwork:
-        """Put a module's weights on the device, in the dtype, ready to answer; return it."""
+        """Put a module's weights on the device, in the dtype, ready to answer; return it.
+
+        Raises:
+            OutOfMemoryError: the device has no room for them.
+        """
         if isinstance(network, nn.Module):
-            network.to(device=self.device, dtype=self.dtype).eval()
+            try:
+                network.to(device=self.device, dtype=self.dtype).eval()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise OutOfMemoryError(
+                    f"device `{self.device}` has no room for the model", hint=FULL
+                ) from error
         return network
 
     def free_bytes(self) -> int | None:
@@ -95,12 +106,23 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _is_quick_in_bfloat16(device: torch.device) -> bool:
+    """Cards from compute capability 8.0 on have it in hardware (CUDA C++ Programming Guide)."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def _multiplies(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a device knows a dtype, found out by a small product."""
+    """Whether a device knows a dtype, found out by a small product.
+
+    Raises:
+        OutOfMemoryError: the device has not even room for that.
+    """
     try:
         one = torch.ones(2, 2, device=device, dtype=dtype)
         return bool((one @ one == 2).all())
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(f"device `{device}` has no memory left", hint=FULL) from error
         return False
 
 

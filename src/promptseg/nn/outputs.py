@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,6 +18,15 @@ class ImageFeatures(NamedTuple):
     def bytes(self) -> int:
         """How much memory the grids take."""
         return sum(grid.numel() * grid.element_size() for grid in self.grids)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the grids are."""
+        return self.grids[0].device
+
+    def to(self, device: torch.device) -> ImageFeatures:
+        """Return the same features with all grids on another device."""
+        return ImageFeatures(tuple(grid.to(device) for grid in self.grids))
 
     def image(self, index: int) -> ImageFeatures:
         """Return the features of one image of the batch, as a batch of one that owns its memory."""

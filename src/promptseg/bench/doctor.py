@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ import torch
 from huggingface_hub import constants
 
 import promptseg
+from promptseg.bench.machine import processor, product_rate
 from promptseg.engine.runtime import DTYPES, Runtime
 from promptseg.errors import ConfigError
 from promptseg.settings import Settings
@@ -192,7 +192,7 @@ def _devices() -> list[DeviceFacts]:
         found.append(
             DeviceFacts(
                 name=name,
-                model=torch.cuda.get_device_name(name) if name.startswith("cuda") else _processor(),
+                model=torch.cuda.get_device_name(name) if name.startswith("cuda") else processor(),
                 free_bytes=runtime.free_bytes(),
                 gflops={dtype: rate for dtype, rate in rates.items() if rate is not None},
             )
@@ -201,20 +201,13 @@ def _devices() -> list[DeviceFacts]:
 
 
 def _rate(device: str, dtype: str) -> float | None:
-    """GFLOP/s of a product of two square matrices, the best of a few; None without the dtype."""
+    """Return the rate of products in a dtype; None where the device lacks it, or all memory."""
     try:
-        Runtime.choose(device, dtype)
-    except ConfigError:
+        place = Runtime.choose(device, dtype).device
+        # Small, because a CPU without float16 takes a second for a large one.
+        return product_rate(place, DTYPES[dtype], side=512 if device == "cpu" else 4096, times=8)
+    except (ConfigError, RuntimeError):
         return None
-    side = 1024 if device == "cpu" else 4096
-    matrix = torch.ones(side, side, device=device, dtype=DTYPES[dtype])
-    best = float("inf")
-    ends = time.perf_counter() + 0.2
-    while time.perf_counter() < ends or best == float("inf"):
-        began = time.perf_counter()
-        (matrix @ matrix)[0, 0].item()
-        best = min(best, time.perf_counter() - began)
-    return 2 * side**3 / best / 1e9
 
 
 def _runtime(settings: Settings) -> str:
@@ -222,13 +215,6 @@ def _runtime(settings: Settings) -> str:
         return str(Runtime.choose(settings.device, settings.dtype))
     except ConfigError as error:
         return f"nothing: {error}"
-
-
-def _processor() -> str:
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from promptseg import doctor, settings
+from promptseg import settings
+from promptseg.bench import doctor
+from promptseg.bench.doctor import DeviceFacts, Diagnosis, advise
 from promptseg.cli.main import main
-from promptseg.doctor import DeviceFacts, Diagnosis, advise
 
 CPU = DeviceFacts(name="cpu", model="x", free_bytes=None, gflops={"float32": 100.0})
 CARD = DeviceFacts(
