@@ -11,6 +11,7 @@ from promptseg.train import losses
 # Each pixel is the cell that it lies in.
 BLEND = torch.zeros(1, 36, 12, 12)
 BLEND[:, 16:20] = 1
+ALONE = losses.Emphasis(others=0.0, focal=1.0)
 
 
 def square() -> torch.Tensor:
@@ -34,11 +35,29 @@ def test_iou_of_half_a_mask() -> None:
     assert iou.item() == pytest.approx(0.5)
 
 
+def test_emphasis_weighs_the_focal_term() -> None:
+    """Without it Dice alone is left, and each share of it adds as much."""
+    half = square()
+    half[0, 4:10] = 0
+
+    def loss(focal: float) -> float:
+        emphasis = losses.Emphasis(others=0.0, focal=focal)
+        drawn = answer(half, scores=[0.5])
+        return losses.mask_losses(drawn, BLEND, square(), emphasis=emphasis).mask.item()
+
+    assert loss(0.0) == pytest.approx(1 / 3, abs=0.01)  # 1 - 2 * 72 / (72 + 144)
+    assert loss(1.0) - loss(0.5) == pytest.approx(loss(0.5) - loss(0.0))
+    assert loss(1.0) > loss(0.0) + 1
+
+
 def test_only_the_best_candidate_is_needed() -> None:
     """One right candidate among wrong ones leaves a mask loss near zero."""
     nothing = torch.zeros(1, 24, 24)
     taught = losses.mask_losses(
-        answer(nothing, square(), 1 - square(), scores=[0.0, 1.0, 0.0]), BLEND, square(), others=0.0
+        answer(nothing, square(), 1 - square(), scores=[0.0, 1.0, 0.0]),
+        BLEND,
+        square(),
+        emphasis=ALONE,
     )
     assert taught.mask.item() < 0.02
     assert taught.chosen_iou.item() == 1
@@ -47,7 +66,7 @@ def test_only_the_best_candidate_is_needed() -> None:
 def test_a_wrong_choice_is_reported() -> None:
     """The chosen IoU is that of the mask with the higher score, be it the wrong one."""
     taught = losses.mask_losses(
-        answer(1 - square(), square(), scores=[1.0, 0.0]), BLEND, square(), others=0.0
+        answer(1 - square(), square(), scores=[1.0, 0.0]), BLEND, square(), emphasis=ALONE
     )
     assert taught.chosen_iou.item() == 0
     assert taught.best_iou.item() == 1
@@ -56,7 +75,7 @@ def test_a_wrong_choice_is_reported() -> None:
 def test_an_empty_truth_teaches_presence_only() -> None:
     """Where there is no object, masks and scores cost nothing."""
     taught = losses.mask_losses(
-        answer(square(), scores=[0.3]), BLEND, torch.zeros(1, 24, 24), others=0.0
+        answer(square(), scores=[0.3]), BLEND, torch.zeros(1, 24, 24), emphasis=ALONE
     )
     assert taught.mask.item() == 0
     assert taught.score.item() == 0

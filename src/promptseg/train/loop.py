@@ -24,7 +24,7 @@ from promptseg.nn.tiny.model import MEAN, STD, TinyNetwork
 from promptseg.options import TrainOptions
 from promptseg.train.annotator import Annotator
 from promptseg.train.checkpoint import Average, load_state, save_state
-from promptseg.train.losses import MaskLosses, mask_losses, outline_loss
+from promptseg.train.losses import FIRST, LATER, MaskLosses, mask_losses, outline_loss
 from promptseg.train.photos import Photos
 from promptseg.train.stream import SceneBatch, stream_batches
 from promptseg.weights.save import save
@@ -178,9 +178,8 @@ def _learn(
     for turn in range(2):
         with half:
             answer = network.decoder.coarse(features, annotator.prompts(device))
-        first = turn == 0 and rounds == 0
-        weights = {"others": 0.05, "focal": 0.2} if first else {"others": 0.3}
-        taught.append(mask_losses(answer, features.blend, truth, **weights))
+        emphasis = FIRST if turn == 0 and rounds == 0 else LATER
+        taught.append(mask_losses(answer, features.blend, truth, emphasis=emphasis))
         if turn == 0:
             annotator.correct(chosen_logits(answer, features.blend))
 

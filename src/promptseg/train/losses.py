@@ -23,26 +23,39 @@ class MaskLosses(NamedTuple):
     best_iou: Float[Tensor, ""]
 
 
+class Emphasis(NamedTuple):
+    """The weight of the candidates that are not the best, and of the focal term beside Dice."""
+
+    others: float
+    focal: float
+
+
+# A first prompt may mean several things, so its candidates are left to differ. Weights were chosen
+# by training on: `dev/LOG.md`, third stretch.
+FIRST = Emphasis(others=0.05, focal=0.2)
+LATER = Emphasis(others=0.3, focal=1.0)
+
+
 def mask_losses(
     answer: MaskLogits,
     blend: Float[Tensor, "n 36 h w"],
     truth: Float[Tensor, "n 2*h 2*w"],
     *,
-    others: float,
-    focal: float = 1.0,
+    emphasis: Emphasis = LATER,
 ) -> MaskLosses:
-    """Reward the best candidate of each prompt, and the rest by `others` of it.
+    """Reward the best candidate of each prompt, and the rest by `emphasis.others` of it.
 
     Candidates are compared at stride 4 and the best of them is taught at stride 2 as well. The mask
-    term is `focal` times the normalised focal loss of RITM (Sofiiuk et al. 2021, section 3.3) plus
-    a soft Dice loss; scores learn the IoU that each candidate has. A prompt with an empty truth,
-    where there is no object, teaches presence only.
+    term is `emphasis.focal` times the normalised focal loss of RITM (Sofiiuk et al. 2021, section
+    3.3) plus a soft Dice loss; scores learn the IoU that each candidate has. A prompt with an empty
+    truth, where there is no object, teaches presence only.
 
     The focal term asks for the chance of each pixel, and of an object of unclear extent leaves out
     what is less likely than not; Dice asks for the mask of highest expected overlap, whose pixels
     need only half that overlap as their chance (Lipton et al. 2014). A little of the first keeps
     outlines sharp.
     """
+    others, focal = emphasis
     rows = torch.arange(len(truth), device=truth.device)
     target = functional.avg_pool2d(truth[:, None], 2).expand_as(answer.logits)
     each = focal * normalised_focal(answer.logits, target) + soft_dice(answer.logits, target)  # n m

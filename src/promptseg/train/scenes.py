@@ -286,6 +286,6 @@ def _halved(masks: MaskStack) -> Bool[np.ndarray, "n h w"]:
     return np.asarray(counts >= 2)
 
 
-# How often each kind is made: chosen by eye, not tuned.
+# How often each kind is made; more photos than at first, see `dev/LOG.md`, third stretch.
 MAKERS = (pasted, regions, pattern, masked, pseudo)
 CHANCES = (0.30, 0.10, 0.10, 0.28, 0.22)
