@@ -116,6 +116,16 @@ def test_an_unknown_size_or_suite_is_refused(capsys):
     assert "first-light, sam2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("suite", "flag"),
+    [("sam2", "--model"), ("sam2", "--device"), ("sam2", "--clicks"), ("first-light", "--size")],
+)
+def test_a_flag_of_the_other_suite_is_refused(suite, flag, capsys):
+    """Else it would be ignored in silence."""
+    assert main(["bench", "--suite", suite, flag, "7"]) == 2
+    assert f"`{flag}` means nothing to the suite `{suite}`" in capsys.readouterr().err
+
+
 def test_the_peers_absence_is_said(monkeypatch, capsys):
     """In one sentence, with what to install."""
     monkeypatch.setitem(sys.modules, "transformers", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from promptseg.bench.first_light import FirstLight
     from promptseg.bench.sam2 import Sam2Bench
 
-SUITES = ("first-light", "sam2")
+FIRST_LIGHT, SAM2 = SUITES = ("first-light", "sam2")
 
 
 def register(app: typer.Typer) -> None:
@@ -28,17 +29,23 @@ def bench(
     model: flags.Model = None,
     device: flags.Device = None,
     clicks: Annotated[
-        int, typer.Option(metavar="N", min=1, help="How many clicks to take the quantiles of.")
-    ] = 50,
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="How many clicks to take the quantiles of. [default: 50]"
+        ),
+    ] = None,
     suite: Annotated[
         str,
         typer.Option(
             metavar="SUITE", help="first-light, or sam2: SAM 2 on the CPU beside transformers."
         ),
-    ] = "first-light",
+    ] = FIRST_LIGHT,
     size: Annotated[
-        str, typer.Option(metavar="SIZE", help="sam2: tiny, small, base-plus or large.")
-    ] = "tiny",
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="sam2 only: tiny, small, base-plus or large. [default: tiny]"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure import, first mask, encoding and warm clicks on this machine.
@@ -51,18 +58,26 @@ def bench(
     defaults = settings.load()
     found: FirstLight | Sam2Bench
     # Here and not above, so that `--help` is quick: they load torch.
-    if suite == "sam2":
+    if suite == SAM2:
+        _refuse(suite, {"--model": model, "--device": device, "--clicks": clicks})
         from promptseg.bench import sam2
 
-        found = sam2.measure(size)
+        found = sam2.measure(size or "tiny")
     else:
+        _refuse(suite, {"--size": size})
         from promptseg.bench import first_light
 
         found = first_light.measure(
-            model or defaults.model, device=device or defaults.device, clicks=clicks
+            model or defaults.model, device=device or defaults.device, clicks=clicks or 50
         )
     if as_json:
         console.show(json.dumps(found.as_json(), allow_nan=False))
         return
     for line in found.lines():
         console.show(line)
+
+
+def _refuse(suite: str, flags_of_others: Mapping[str, object]) -> None:
+    for flag, value in flags_of_others.items():
+        if value is not None:
+            raise ConfigError(f"`{flag}` means nothing to the suite `{suite}`", hint="Leave it out")

@@ -1,9 +1,10 @@
 """Matrix products with many rows, by the library that is quicker at them.
 
-torch hands float32 products on a CPU to MKL, and convolutions to oneDNN. On AMD's processors MKL
-reaches half of what oneDNN does (110 beside 240 GFLOP/s on one Zen 5 core, torch 2.13), so there a
-product is said as a convolution of 1 x 1. Its dilation means nothing, but without it torch would
-not hand over one image on one thread (`use_mkldnn` in aten's `Convolution.cpp`).
+Where torch is built with MKL it hands float32 products to that, and convolutions to oneDNN. On
+AMD's processors MKL reaches half of what oneDNN does (110 beside 240 GFLOP/s on one Zen 5 core,
+torch 2.13), so such a product is said as a convolution of 1 x 1; on Intel's this was not measured.
+Its dilation means nothing, but without it torch would not hand over one image on one thread
+(`use_mkldnn` in aten's `Convolution.cpp`).
 """
 
 from __future__ import annotations
@@ -77,5 +78,6 @@ def _for_onednn(x: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.numel() > LARGE
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.mkl.is_available()
+        and torch.backends.mkldnn.is_available()
     )

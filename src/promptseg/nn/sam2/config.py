@@ -18,6 +18,8 @@ MASK_STRIDE = FIRST_STRIDE
 PROMPT_STRIDE = 16
 
 VERSIONS = ("2", "2.1")
+# Far above any use, and low enough that sizes in a damaged file cannot fill the memory.
+LIMIT = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,9 @@ class HieraConfig:
 
     `windows` are the sides of attention windows by stage, in cells; `global_blocks`, counted from 0
     over all stages, have none. `background` is the side of the coarse map of learned positions.
+
+    Raises:
+        ConfigError: the sizes do not fit each other, or are no whole numbers from 1 to `LIMIT`.
     """
 
     width: int = 96
@@ -36,6 +41,22 @@ class HieraConfig:
     background: int = 7
 
     def __post_init__(self) -> None:
+        _require_sizes(
+            width=self.width,
+            heads=self.heads,
+            background=self.background,
+            depths=self.depths,
+            windows=self.windows,
+        )
+        if not (len(self.depths) == len(self.windows) == 4):
+            raise ConfigError(
+                f"a trunk has four stages, got depths {self.depths} and windows {self.windows}"
+            )
+        blocks = sum(self.depths)
+        if not all(type(block) is int and 0 <= block < blocks for block in self.global_blocks):
+            raise ConfigError(
+                f"global blocks are numbers from 0 to {blocks - 1}, got {self.global_blocks}"
+            )
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} is not a multiple of heads {self.heads}")
         if any(window % 2 for window in self.windows[:3]):
@@ -57,6 +78,9 @@ class MemoryConfig:
     those that were prompted have the last one. Attention has `layers` with perceptrons of width
     `hidden`; `blocks` fuse an image with a mask. SAM 2.1 marks frames without the object and says
     how old its pointers are; SAM 2 does neither.
+
+    Raises:
+        ConfigError: the sizes do not fit each other, or are no whole numbers from 1 to `LIMIT`.
     """
 
     version: str = "2.1"
@@ -69,6 +93,13 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
             raise ConfigError(f"the version must be `2` or `2.1`, got `{self.version}`")
+        _require_sizes(
+            channels=self.channels,
+            slots=self.slots,
+            layers=self.layers,
+            hidden=self.hidden,
+            blocks=self.blocks,
+        )
         if self.channels % 4:
             raise ConfigError(f"channels of memory must be a multiple of 4, got {self.channels}")
 
@@ -80,6 +111,9 @@ class Sam2Config:
     `image_side` is the square that images are squashed into. `channels` is the width of the neck
     and the decoder, which has `heads` heads and perceptrons of width `hidden`. `memory` is None for
     a network of images only.
+
+    Raises:
+        ConfigError: the sizes do not fit each other, or are no whole numbers from 1 to `LIMIT`.
     """
 
     trunk: HieraConfig = field(default_factory=HieraConfig)
@@ -90,11 +124,22 @@ class Sam2Config:
     memory: MemoryConfig | None = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
+        _require_sizes(
+            image_side=self.image_side,
+            channels=self.channels,
+            heads=self.heads,
+            hidden=self.hidden,
+        )
         tile = self.trunk.windows[0] * FIRST_STRIDE
         if self.image_side % LAST_STRIDE or self.image_side % tile:
             raise ConfigError(
                 f"the image side must be a multiple of {LAST_STRIDE} and of {tile}, "
                 f"got {self.image_side}"
+            )
+        if max(self.trunk.windows) > self.mask_side:
+            raise ConfigError(
+                f"windows {self.trunk.windows} are larger than the first map, "
+                f"which has {self.mask_side} cells a side"
             )
         if self.channels % 8 or self.channels // 2 % self.heads:
             raise ConfigError(
@@ -120,6 +165,13 @@ class Sam2Config:
     def prompt_side(self) -> int:
         """The side of the map that prompts meet, in cells."""
         return self.image_side // PROMPT_STRIDE
+
+
+def _require_sizes(**sizes: object) -> None:
+    for name, size in sizes.items():
+        numbers = size if isinstance(size, tuple) else (size,)
+        if not all(type(number) is int and 1 <= number <= LIMIT for number in numbers):
+            raise ConfigError(f"`{name}` has whole numbers from 1 to {LIMIT}, got {size}")
 
 
 TINY = Sam2Config()

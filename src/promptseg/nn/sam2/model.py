@@ -23,7 +23,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Sam2Network(nn.Module):
-    """SAM 2 or SAM 2.1, which differ in their weights only, on images (`Promptable`).
+    """SAM 2 or SAM 2.1, which differ in their memory only, on images (`Promptable`).
 
     Of the four candidates of each answer, 0 is the one for a prompt that leaves no doubt
     (`parts.mask_decoder`).
