@@ -11,7 +11,7 @@ from PIL import Image
 
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
-from promptseg.engine.segmenter import Segmenter
+from promptseg.engine.segmenter import Segmenter, Usage
 from promptseg.engine.session import Session
 from promptseg.errors import ConfigError, PromptError
 from promptseg.io import images
@@ -48,6 +48,7 @@ def load(
         ConfigError: an unknown model, device or dtype, a device that is not there, or a negative
             `cache_bytes`.
         WeightsError: the weights are damaged, of another kind, or cannot be downloaded.
+        OutOfMemoryError: the device has no room for the model.
     """
     runtime = Runtime.choose(device, dtype)
     cache = FeatureCache(cache_bytes, device=runtime.device, device_bytes=_share(runtime))
@@ -74,6 +75,10 @@ class Model:
         """Sizes, normalisation and identity of the network."""
         return self._segmenter.network.spec
 
+    def usage(self) -> Usage:
+        """Say what the features of recent images take, and how much is worked on at a time."""
+        return self._segmenter.usage()
+
     def segment(
         self,
         image: AnyImage,
@@ -87,6 +92,7 @@ class Model:
             ImageError: the image is missing, damaged or refused.
             PromptError: a prompt does not fit the image or this model.
             ConfigError: the options are not `SegmentOptions`.
+            OutOfMemoryError: there is not enough memory for one image or one object alone.
         """
         return self.run([SegmentRequest.of(_pixels(image), prompts, options)])[0]
 
@@ -94,7 +100,9 @@ class Model:
         """Answer many requests, in order; each image is encoded once.
 
         Raises:
-            PromptError: something else than a `SegmentRequest` is among them.
+            PromptError: something else than a `SegmentRequest` is among them, or a prompt does not
+                fit this model.
+            OutOfMemoryError: there is not enough memory for one image or one object alone.
         """
         for request in requests:
             if not isinstance(request, SegmentRequest):

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from promptseg.engine.candidates import Candidates, by_object, choose, rank, stability
+from promptseg.engine.candidates import (
+    STABLE,
+    Candidates,
+    by_object,
+    choose,
+    rank,
+    single,
+    stability,
+)
 from promptseg.nn.outputs import MaskLogits
 from promptseg.options import SegmentOptions
 from promptseg.prompts import Box, MaskHint, Points, Prompt
@@ -70,6 +78,23 @@ def test_the_threshold_goes_by_the_chosen_candidates_own_score():
     choice = choose(answer, BOX, SegmentOptions(threshold=0.5), sure=0)
     assert choice.kept.tolist() == [0]
     assert not choice.confident
+
+
+def test_where_one_is_wanted_it_is_the_sure_one_while_its_outline_is_sharp():
+    """At the bound itself it is still sharp; below, the best of the others answers."""
+    scores = np.array([0.9, 0.5, 0.6, 0.6], np.float32)
+    cells = np.ones((7, 14), np.float32)
+    cells.flat[:2] = 0.01  # 96 of 98 cells are left, which is less than 0.98
+    others = np.ones((3, 7, 14), np.float32)
+    assert stability(cells) < STABLE
+    assert single(np.stack([cells, *others]), scores, sure=0) == 2
+    cells.flat[0] = 1
+    assert single(np.stack([cells, *others]), scores, sure=0) == 0
+    hundred = np.ones((10, 10), np.float32)
+    hundred.flat[:2] = 0.01
+    assert stability(hundred) == STABLE
+    assert single(np.stack([hundred] * 4), scores, sure=0) == 0
+    assert single(np.stack([WAVERING] * 4), scores[::-1], sure=3) == 0
 
 
 def test_stability_is_what_a_stricter_threshold_leaves():

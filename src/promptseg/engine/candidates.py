@@ -60,16 +60,27 @@ def rank(candidates: Candidates, prompt: Prompt, *, sure: int | None) -> IndexAr
 
     Without a `sure` candidate predicted IoU decides. With one the rule is SAM 2's: a single point
     may mean a whole or a part, so the others come first by predicted IoU; all other prompts leave
-    no doubt, and `sure` comes first if its outline is sharp (Ravi 2024, appendix D.1, and
-    `dynamic_multimask_via_stability`).
+    no doubt, and are answered by `single` (Ravi 2024, appendix D.1).
     """
     ranked: IndexArray = np.argsort(-candidates.scores, kind="stable")
     if sure is None:
         return ranked
     others = ranked[ranked != sure]
-    if leaves_doubt(prompt) or stability(candidates.logits[sure]) < STABLE:
+    if leaves_doubt(prompt) or single(candidates.logits, candidates.scores, sure=sure) != sure:
         return np.append(others, sure)
     return np.insert(others, 0, sure)
+
+
+def single(logits: LogitStack, scores: ScoreArray, *, sure: int) -> int:
+    """Return which candidate is the answer where only one is wanted.
+
+    `sure` if its outline is sharp, else the best of the others by predicted IoU, as in SAM 2's
+    `dynamic_multimask_via_stability`.
+    """
+    if stability(logits[sure]) >= STABLE:
+        return sure
+    ranked = np.argsort(-scores, kind="stable")
+    return int(ranked[ranked != sure][0])
 
 
 def leaves_doubt(prompt: Prompt) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from promptseg.requests import SegmentRequest
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class EncodedImage:
@@ -30,6 +33,21 @@ class EncodedImage:
 
     size: Size
     features: ImageFeatures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What recent images' features take, what the device has left, how much is done at a time.
+
+    `free_bytes` is None where the device does not tell it, as a CPU. `images` and `objects` are
+    those encoded and decoded together; they halve where memory has run out.
+    """
+
+    cached_images: int
+    cached_bytes: int
+    free_bytes: int | None
+    images: int
+    objects: int
 
 
 class Segmenter:
@@ -78,6 +96,7 @@ class Segmenter:
             for work, image in zip(group, self._encode(group), strict=True):
                 for asked, masks in zip(work.asked, self._decode(image, work.asked), strict=True):
                     answers[asked.request][asked.place] = masks
+        logger.debug("answered %d requests; %s", len(requests), self.usage())
         return [
             Masks.concatenate([found[place] for place in sorted(found)])
             if found
@@ -93,6 +112,16 @@ class Segmenter:
         """Answer one checked prompt on an encoded image."""
         [masks] = self._decode(image, [Asked(0, 0, prompt, options)])
         return masks
+
+    def usage(self) -> Usage:
+        """Say what is held, and how much is done at a time."""
+        return Usage(
+            cached_images=len(self.cache),
+            cached_bytes=self.cache.bytes,
+            free_bytes=self.runtime.free_bytes(),
+            images=self._images.most,
+            objects=self._objects.most,
+        )
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Refuse prompts that this network cannot take."""

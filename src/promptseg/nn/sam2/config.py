@@ -53,7 +53,9 @@ class HieraConfig:
                 f"a trunk has four stages, got depths {self.depths} and windows {self.windows}"
             )
         blocks = sum(self.depths)
-        if not all(type(block) is int and 0 <= block < blocks for block in self.global_blocks):
+        if not isinstance(self.global_blocks, tuple) or not all(
+            type(block) is int and 0 <= block < blocks for block in self.global_blocks
+        ):
             raise ConfigError(
                 f"global blocks are numbers from 0 to {blocks - 1}, got {self.global_blocks}"
             )
