@@ -11,12 +11,13 @@ from PIL import Image
 
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
-from promptseg.engine.segmenter import Segmenter, Usage
+from promptseg.engine.segmenter import EncodedImage, Segmenter, Usage
 from promptseg.engine.session import Session
 from promptseg.errors import ConfigError, PromptError
 from promptseg.io import images
 from promptseg.nn.protocol import NetworkSpec, Promptable
 from promptseg.options import SegmentOptions
+from promptseg.prompts import Prompt, numbered
 from promptseg.requests import OnePrompt, SegmentRequest
 from promptseg.results import Masks
 from promptseg.settings import CACHE_BYTES
@@ -111,6 +112,32 @@ class Model:
                     hint="Make one with `SegmentRequest.of(image, prompts)`",
                 )
         return self._segmenter.segment(requests)
+
+    def encode(self, image: AnyImage) -> EncodedImage:
+        """Look at an image; what was seen lasts as long as the value that comes back.
+
+        Raises:
+            ImageError: the image is missing, damaged or refused.
+        """
+        return self._segmenter.encode(_pixels(image))
+
+    def answer(
+        self,
+        image: EncodedImage,
+        prompts: Sequence[Prompt],
+        *,
+        options: SegmentOptions = DEFAULT_OPTIONS,
+    ) -> Masks:
+        """Do as `segment` on what `encode` saw.
+
+        Raises:
+            PromptError: a prompt does not fit the image or this model.
+        """
+        for number, prompt in enumerate(prompts):
+            with numbered("prompt", number, of=len(prompts)):
+                prompt.check(image.size)
+        self._segmenter.check(prompts)
+        return self._segmenter.answer(image, prompts, options)
 
     def session(self, image: AnyImage, *, options: SegmentOptions = DEFAULT_OPTIONS) -> Session:
         """Refine one object step by step on an image that is encoded once.

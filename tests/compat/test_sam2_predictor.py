@@ -9,14 +9,16 @@ from PIL import Image
 from torch.nn import functional
 
 from promptseg.api import Model
-from promptseg.compat.sam2 import SAM2ImagePredictor, build_sam2
+from promptseg.compat import sam2
+from promptseg.compat.sam2 import Sam2, SAM2ImagePredictor, build_sam2, build_sam2_hf
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
-from promptseg.errors import ConfigError, PromptError, SessionError
+from promptseg.errors import ConfigError, ImageError, PromptError, SessionError
 from promptseg.nn.outputs import PromptTensors
 from promptseg.nn.sam2.model import MEAN, STD
 from small_network import small_network
 from small_sam2 import FITTING, small_sam2
+from stored_sam2 import write_meta
 
 HEIGHT, WIDTH = 53, 71
 SIDE, CELLS = FITTING.image_side, FITTING.mask_side
@@ -33,9 +35,31 @@ NETWORK = small_sam2()
 TOLERANCE = 2e-5
 
 
-def model_of(network) -> Model:
+def model_of(network, cache_bytes=2**24) -> Model:
     runtime = Runtime.choose("cpu", "float32")
-    return Model("small", network, runtime, cache=FeatureCache(2**24))
+    return Model("small", network, runtime, cache=FeatureCache(cache_bytes))
+
+
+def sharp_network():
+    """Logits thirty times as large: with the seeded weights as they are every outline wavers."""
+    network = small_sam2()
+    for head in network.mask_decoder.mask_heads:
+        for weights in head.layers[-1].parameters():
+            weights.mul_(30)
+    return network
+
+
+def seen_by(network):
+    """Count the images that a network encodes from now on."""
+    seen = []
+    encode = network.encode
+
+    def counted(pixels):
+        seen.extend(pixels)
+        return encode(pixels)
+
+    network.encode = counted
+    return seen
 
 
 @pytest.fixture
@@ -46,7 +70,9 @@ def predictor():
     return predictor
 
 
-def reference(photo=PHOTO, *, points=None, labels=None, box=None, hint=None, several=True):
+def reference(
+    photo=PHOTO, *, points=None, labels=None, box=None, hint=None, several=True, network=NETWORK
+):
     """What transformers gives for one object, brought to image size as Meta's predictor does."""
     pytest.importorskip("transformers")
     from reference_sam2 import Reference
@@ -65,7 +91,7 @@ def reference(photo=PHOTO, *, points=None, labels=None, box=None, hint=None, sev
         hints=torch.zeros(1, CELLS, CELLS) if hint is None else torch.from_numpy(hint),
         hinted=torch.tensor([hint is not None]),
     )
-    other = Reference(NETWORK)
+    other = Reference(network)
     with torch.inference_mode():
         features = other.encode((pixels - mean) / std)
         answer = other._run(features, prompts, multimask_output=several)
@@ -105,6 +131,31 @@ def test_masks_are_the_references(predictor, case, several):
     np.testing.assert_allclose(logits, full, atol=TOLERANCE * max(1, np.abs(full).max() / 6))
 
 
+def test_a_single_mask_is_the_sure_one_or_the_best_of_the_others():
+    """As the reference falls back by stability, whichever way; without it, always the sure one."""
+    taken = set()
+    for network in (NETWORK, sharp_network()):
+        model = model_of(network)
+        falling = SAM2ImagePredictor(model)
+        steady = SAM2ImagePredictor(Sam2(model, falls_back=False))
+        falling.set_image(PHOTO)
+        steady.set_image(PHOTO)
+        for case in CASES.values():
+            full, scores, low = reference(**case, several=False, network=network)
+            found = falling.predict(**called(case), multimask_output=False)
+            scale = max(1, np.abs(low).max() / 6)
+            far = np.abs(full) > 1e-4 * scale
+            assert np.array_equal(found.masks[far], (full > 0)[far])
+            np.testing.assert_allclose(found.ious, scores, atol=1e-6)
+            capped = np.clip(low, -32, 32)
+            np.testing.assert_allclose(found.low_res_masks, capped, atol=TOLERANCE * scale)
+            sure = steady.predict(**called(case), multimask_output=False)
+            others = falling.predict(**called(case))
+            assert sure.ious[0] not in others.ious
+            taken.add(sure.ious[0] == found.ious[0])
+    assert taken == {True, False}
+
+
 def test_several_objects_have_an_axis_of_their_own(predictor):
     """Two boxes with two points each: `n c H W`, and each as alone."""
     boxes = np.stack([BOX, [0, 0, 30, 30]])
@@ -118,6 +169,74 @@ def test_several_objects_have_an_axis_of_their_own(predictor):
         assert all(np.array_equal(x[i], y) for x, y in zip((masks, ious, low), alone, strict=True))
     single, _, _ = predictor.predict(box=boxes, multimask_output=False)
     assert single.shape == (2, 1, HEIGHT, WIDTH)
+
+
+def test_one_hint_serves_every_box(predictor):
+    """`sam2` adds the one embedded hint to each of several prompts."""
+    boxes = np.stack([BOX, [0, 0, 30, 30]])
+    for hint in (HINT, HINT[None]):
+        found = predictor.predict(box=boxes, mask_input=hint)
+        for i in range(2):
+            alone = predictor.predict(box=boxes[i], mask_input=HINT)
+            pairs = zip(found, alone, strict=True)
+            assert all(np.array_equal(x[i], y) for x, y in pairs)
+    assert not np.array_equal(found.masks, predictor.predict(box=boxes).masks)
+    with pytest.raises(PromptError, match="boxes for 3, hints for 2"):
+        predictor.predict(box=np.stack([BOX] * 3), mask_input=np.stack([HINT] * 2))
+
+
+@pytest.mark.parametrize(("several", "count"), [(True, 3), (False, 1)])
+def test_no_boxes_have_no_masks(predictor, several, count):
+    """A detector that found nothing hands on `0 4`, with one hint or none."""
+    for hint in (None, HINT):
+        found = predictor.predict(box=np.zeros((0, 4)), mask_input=hint, multimask_output=several)
+        assert found.masks.shape == (0, count, HEIGHT, WIDTH)
+        assert found.ious.shape == (0, count)
+        assert found.low_res_masks.shape == (0, count, CELLS, CELLS)
+        assert found.masks.dtype == found.ious.dtype == found.low_res_masks.dtype == np.float32
+
+
+def test_one_objects_answer_leaves_no_trace(predictor):
+    """Neither a prompt before nor one that was refused changes an answer."""
+    expected = predictor.predict(box=BOX)
+    predictor.predict(POINTS, LABELS)
+    with pytest.raises(PromptError, match="prompt 1: the point"):
+        predictor.predict(np.stack([POINT, POINT + 99]), [[1], [1]])
+    again = predictor.predict(box=BOX)
+    assert all(np.array_equal(x, y) for x, y in zip(again, expected, strict=True))
+
+
+def test_what_is_done_to_an_image_later_changes_no_answer():
+    """An answer is about the image as it was when it was set."""
+    photo = PHOTO.copy()
+    predictor = SAM2ImagePredictor(model_of(NETWORK))
+    predictor.set_image(photo)
+    expected = predictor.predict(box=BOX)
+    photo[:] = 255 - photo
+    found = predictor.predict(box=BOX)
+    assert all(np.array_equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
+def test_an_image_is_encoded_once():
+    """However many images there are, and though the model's cache keeps none of them."""
+    network = small_sam2()
+    seen = seen_by(network)
+    predictor = SAM2ImagePredictor(model_of(network, cache_bytes=0))
+    predictor.set_image_batch([PHOTO, OTHER, PHOTO[::-1]])
+    assert len(seen) == 3
+    for _ in range(2):
+        predictor.predict_batch(box_batch=[BOX // 2, np.stack([BOX // 2] * 2), BOX])
+    predictor.set_image(PHOTO)
+    predictor.predict(box=BOX)
+    assert len(seen) == 4
+
+
+def test_a_refused_image_leaves_none_set(predictor):
+    """An answer about the image before would be taken for one about this."""
+    with pytest.raises(ImageError, match="shape"):
+        predictor.set_image(np.zeros((3, 4, 5, 6), np.uint8))
+    with pytest.raises(SessionError, match="0 are set"):
+        predictor.predict(box=BOX)
 
 
 def test_an_answer_is_a_hint_for_the_next(predictor):
@@ -172,6 +291,62 @@ def test_a_higher_threshold_leaves_less():
     assert np.array_equal(masks, (logits > 1).astype(np.float32))
 
 
+@pytest.fixture
+def checkpoint(tmp_path, known_sizes):
+    """A small network as Meta stores it."""
+    return write_meta(tmp_path / "sam2.1_hiera_tiny.pt")
+
+
+def test_arguments_are_those_of_sam2(checkpoint):
+    """By position and by name, with the predictor's own beside the model's."""
+    steady = False
+    built = build_sam2("sam2.1_hiera_t.yaml", str(checkpoint), "cpu", "eval", [], steady)
+    assert not built.falls_back
+    assert built.model.runtime == Runtime.choose("cpu", "float32")
+    assert build_sam2(None, checkpoint, apply_postprocessing=True, device="cpu").falls_back
+    assert build_sam2_hf(str(checkpoint), hydra_overrides_extra=[], device="cpu").falls_back
+    predictor = SAM2ImagePredictor.from_pretrained(
+        str(checkpoint), device="cpu", apply_postprocessing=False, mask_threshold=1.0
+    )
+    assert predictor.mask_threshold == 1
+    assert not predictor.model.falls_back
+    with pytest.raises(ConfigError, match="max_sprinkle_area=3"):
+        SAM2ImagePredictor.from_pretrained(str(checkpoint), device="cpu", max_sprinkle_area=3)
+    overrides = ["++model.image_size=512"]
+    with pytest.raises(ConfigError, match=r"no configuration to override.*image_size=512"):
+        build_sam2(None, checkpoint, hydra_overrides_extra=overrides)
+
+
+def test_weights_are_float32_unless_told_otherwise(checkpoint, monkeypatch):
+    """As `sam2`'s are on every device, where `promptseg.load` would take bfloat16 on CUDA."""
+    asked = []
+
+    def load(name, **options):
+        asked.append(options)
+        return Model(str(name), NETWORK, Runtime.choose("cpu"), cache=FeatureCache(0))
+
+    other = build_sam2(None, checkpoint, "cpu", dtype="bfloat16")
+    assert other.model.runtime.dtype == torch.bfloat16
+    monkeypatch.setattr(sam2.api, "load", load)
+    build_sam2(None, checkpoint, "cuda:1")
+    SAM2ImagePredictor.from_pretrained("facebook/sam2.1-hiera-tiny", device=torch.device("cuda"))
+    assert asked == [
+        {"device": "cuda:1", "dtype": "float32"},
+        {"device": "cuda", "dtype": "float32"},
+    ]
+
+
+def test_autocast_has_no_say(predictor):
+    """Existing code opens it around everything, or around `set_image` only: the dtype decides."""
+    expected = predictor.predict(box=BOX)
+    other = SAM2ImagePredictor(model_of(NETWORK))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        other.set_image(PHOTO)
+        within = other.predict(box=BOX)
+    for found in (within, other.predict(box=BOX)):
+        assert all(np.array_equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
 def test_what_goes_wrong_is_said(predictor):
     """One sentence each, of a kind that code for `sam2` expects."""
     with pytest.raises(PromptError, match="given together"):
@@ -188,6 +363,10 @@ def test_what_goes_wrong_is_said(predictor):
         predictor.predict([1, 2, 3], [1])
     with pytest.raises(PromptError, match=r"a hint needs shape \(1, h, w\), got \(2, 3, 4\)"):
         predictor.predict(mask_input=np.ones((1, 2, 3, 4)))
+    with pytest.raises(PromptError, match=r"a hint needs shape \(1, h, w\), got \(3, 4\)"):
+        predictor.predict(box=BOX, mask_input=np.ones((3, 4)))
+    with pytest.raises(PromptError, match="a hint needs shape"):
+        predictor.predict(box=np.stack([BOX, BOX]), mask_input=np.ones((1, 1, 1, 3, 4)))
     with pytest.raises(PromptError, match="this model's are 16 x 16"):
         predictor.predict(POINT, LABELS[:1], mask_input=np.ones((1, 5, 5)))
     with pytest.raises(SessionError, match="`predict_batch` needs a batch"):

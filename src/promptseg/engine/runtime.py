@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -68,6 +69,13 @@ class Runtime:
                     f"device `{self.device}` has no room for the model", hint=FULL
                 ) from error
         return network
+
+    def own_numbers(self) -> AbstractContextManager[object]:
+        """Within the block a caller's `torch.autocast` has no say: `dtype` decides."""
+        # Where every torch that we allow has it.
+        if self.device.type in ("cpu", "cuda"):
+            return torch.autocast(self.device.type, enabled=False)
+        return nullcontext()
 
     def free_bytes(self) -> int | None:
         """How much memory of the device is free; None where it does not say, as on a CPU."""

@@ -108,10 +108,13 @@ class Segmenter:
         """Look at an image, or find it in the cache."""
         return self._encode([ImageWork(self._digest(image), image, ())])[0]
 
-    def answer(self, image: EncodedImage, prompt: Prompt, options: SegmentOptions) -> Masks:
-        """Answer one checked prompt on an encoded image."""
-        [masks] = self._decode(image, [Asked(0, 0, prompt, options)])
-        return masks
+    def answer(
+        self, image: EncodedImage, prompts: Sequence[Prompt], options: SegmentOptions
+    ) -> Masks:
+        """Answer checked prompts on an encoded image, in order, as many at a time as `segment`."""
+        asked = [Asked(0, place, prompt, options) for place, prompt in enumerate(prompts)]
+        found = list(self._decode(image, asked))
+        return Masks.concatenate(found) if found else Masks.empty(image.size)
 
     def usage(self) -> Usage:
         """Say what is held, and how much is done at a time."""
@@ -136,9 +139,10 @@ class Segmenter:
         @torch.inference_mode()
         def encode(places: Sequence[int]) -> list[ImageFeatures]:
             images = [group[place].image for place in places]
-            pixels = preprocess.to_pixels(images, spec, self.runtime)
-            features = self.network.encode(pixels.to(self.runtime.dtype))
-            return [features.image(i) for i in range(len(images))]
+            with self.runtime.own_numbers():
+                pixels = preprocess.to_pixels(images, spec, self.runtime)
+                features = self.network.encode(pixels.to(self.runtime.dtype))
+                return [features.image(i) for i in range(len(images))]
 
         def encode_all(places: Sequence[int]) -> list[ImageFeatures]:
             return list(self._images.run(places, encode))
@@ -157,7 +161,8 @@ class Segmenter:
         def decode(portion: Sequence[Asked]) -> list[Masks]:
             prompts = [each.prompt for each in portion]
             tensors = preprocess.prompt_tensors(prompts, placement, spec, self.runtime)
-            answers = by_object(self.network.decode(image.features, tensors))
+            with self.runtime.own_numbers():
+                answers = by_object(self.network.decode(image.features, tensors))
             return [
                 self._masks(candidates, each, image.size)
                 for candidates, each in zip(answers, portion, strict=True)

@@ -68,7 +68,7 @@ class Session:
         asked = said
         if new.hint is None and self._steps:
             asked = replace(said, hint=MaskHint(self._steps[-1].logits))
-        answer = self._segmenter.answer(self._image, asked, replace(self.options, logits=True))
+        answer = self._segmenter.answer(self._image, [asked], replace(self.options, logits=True))
         assert answer.logits is not None
         masks = answer if self.options.logits else replace(answer, logits=None)
         self._steps = (*self._steps, Step(said, masks, answer.logits[0]))
