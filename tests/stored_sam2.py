@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import config
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -32,6 +35,24 @@ def hub(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     return home
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Let annotations be unchecked, as they are for users: what is of a wrong type comes in."""
+    config.update("jaxtyping_disable", True)  # noqa: FBT003
+    yield
+    config.update("jaxtyping_disable", False)  # noqa: FBT003
+
+
+@pytest.fixture
+def no_network(monkeypatch) -> None:
+    """Let no name of a host be found, as where there is no network."""
+
+    def not_found(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", not_found)
 
 
 def meta_tensors(network=None) -> dict[str, Tensor]:

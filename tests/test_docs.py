@@ -20,6 +20,9 @@ from promptseg.nn.sam2.config import TINY
 from promptseg.nn.sam2.model import Sam2Network
 from promptseg.weights.convert import convert
 from seeded import fill
+from stored_sam2 import no_network
+
+__all__ = ["no_network"]
 
 CHECKPOINT = Path("checkpoints/sam2.1_hiera_tiny.pt")
 GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -51,7 +54,7 @@ def have_checkpoint(path):
 
 
 @having("python")
-def test_python_blocks_run(guide, workplace):
+def test_python_blocks_run(guide, workplace, no_network):
     """The python blocks of a document run, top to bottom."""
     if str(CHECKPOINT) in guide.read_text():
         have_checkpoint(CHECKPOINT)

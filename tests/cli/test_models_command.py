@@ -6,15 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from promptseg.cli import advice, console
 from promptseg.cli.main import main
 from promptseg.weights import catalog, download
-from stored_sam2 import NAME, hub, in_cache, known_sizes, write_meta, write_transformers
+from stored_sam2 import (
+    NAME,
+    hub,
+    in_cache,
+    known_sizes,
+    no_network,
+    write_meta,
+    write_transformers,
+)
 
-__all__ = ["hub", "known_sizes"]
+__all__ = ["hub", "known_sizes", "no_network"]
 TINY = catalog.PUBLISHED[NAME]
 
 pytestmark = pytest.mark.usefixtures("hub", "known_sizes")
@@ -61,7 +70,7 @@ def test_pull_prints_where_the_file_lies(capsys, monkeypatch, cached):
     assert "error: `sam2.1-large`" in said.err
 
 
-def test_pull_without_network_says_what_to_do(capsys):
+def test_pull_without_network_says_what_to_do(capsys, no_network):
     """One error, one hint, status 2, nothing on stdout."""
     assert main(["models", "pull", NAME]) == 2
     said = capsys.readouterr()
@@ -146,8 +155,37 @@ def test_verify_names_what_is_damaged(capsys, tmp_path, model):
     assert main(["models", "verify", str(broken)]) == 2
 
 
+@pytest.mark.parametrize("command", ["verify", "info", "convert"])
+def test_other_weights_under_a_name_are_refused(capsys, tmp_path, command):
+    """A file that was misplaced does not pass for another model, as it does not when loaded."""
+    write_transformers(download.place() / "sam2.1-large.safetensors")
+    out = [str(tmp_path / "x.safetensors")] if command == "convert" else []
+    assert main(["models", command, "sam2.1-large", *out]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "holds `sam2.1-tiny`, not `sam2.1-large`" in said.err
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("layout", ["ggml", "PROMPTSEG"])
+def test_an_unknown_layout_is_refused(capsys, tmp_path, model, layout):
+    """The layouts that there are are named."""
+    out = tmp_path / "x.safetensors"
+    assert main(["models", "convert", str(model), str(out), "--to", layout]) == 2
+    said = capsys.readouterr().err
+    assert all(f"'{known}'" in said for known in ("promptseg", "transformers", "meta"))
+    assert not out.exists()
+
+
 @pytest.fixture
-def terminal(monkeypatch):
+def state(tmp_path, monkeypatch):
+    """Where this program may remember something."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def terminal(monkeypatch, state):
     """Someone reads stderr."""
     monkeypatch.setattr(console, "is_terminal", lambda: True)
 
@@ -182,9 +220,45 @@ def test_a_pipe_is_not_told(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_home_that_cannot_be_written_to_is_no_failure(capsys, terminal, hub):
+def test_what_was_told_is_not_kept_among_weights(terminal, state, hub):
+    """The folder in which users place weights has nothing else."""
+    advice.name_better_models("builtin", quiet=False)
+    assert [path.name for path in state.rglob("*")] == ["promptseg", advice.MARK]
+    assert not hub.exists()
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "folder"),
+    [
+        ("linux", {"XDG_STATE_HOME": "/state"}, Path("/state/promptseg")),
+        ("linux", {"XDG_STATE_HOME": "here"}, Path.home() / ".local/state/promptseg"),
+        ("linux", {"LOCALAPPDATA": "/local"}, Path.home() / ".local/state/promptseg"),
+        ("darwin", {}, Path.home() / ".local/state/promptseg"),
+        ("win32", {"LOCALAPPDATA": "/local"}, Path("/local/promptseg")),
+        ("win32", {"XDG_STATE_HOME": "/state"}, Path.home() / "AppData/Local/promptseg"),
+    ],
+)
+def test_the_place_to_remember_is_that_of_the_system(monkeypatch, platform, environment, folder):
+    """A path that is not absolute does not count."""
+    monkeypatch.setattr(sys, "platform", platform)
+    assert advice.state_folder(environment) == folder
+
+
+def test_nobody_without_a_home_fails(capsys, terminal, monkeypatch):
+    """As in some containers."""
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    advice.name_better_models("builtin", quiet=False)
+    assert capsys.readouterr().err
+
+
+def no_home() -> None:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_home_that_cannot_be_written_to_is_no_failure(capsys, terminal, state):
     """Then it is said each time."""
-    hub.write_text("a file where the folder should be")
+    state.write_text("a file where the folder should be")
     for _ in range(2):
         advice.name_better_models("builtin", quiet=False)
         assert capsys.readouterr().err

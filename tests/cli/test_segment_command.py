@@ -312,7 +312,11 @@ def test_lines_and_the_bar_do_not_mix_on_a_terminal(folder):
     arguments = ["segment", "one.png", "two.png", *BOX, "--device", "cpu"]
     mine, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=theirs, stderr=theirs, cwd=folder
+        [sys.executable, "-c", code, *arguments],
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        env={**os.environ, "XDG_STATE_HOME": str(folder)},
     ) as process:
         os.close(theirs)
         shown = b""

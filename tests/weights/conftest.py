@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from stored_sam2 import hub, known_sizes
+from stored_sam2 import hub, known_sizes, no_network, unchecked
 
-__all__ = ["hub", "known_sizes"]
+__all__ = ["hub", "known_sizes", "no_network", "unchecked"]

@@ -83,3 +83,20 @@ def test_an_unknown_name_lists_what_there_is(name, tmp_path, monkeypatch):
         catalog.find(name)
     for known in catalog.NAMED:
         assert f"`{known}`" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", [7, b"builtin", ["builtin"], True])
+def test_what_is_no_name_is_refused(unchecked, name):
+    """Its type is named, and the hint has the names."""
+    with pytest.raises(
+        ConfigError, match=f"by a name or a path, got {type(name).__name__}"
+    ) as caught:
+        catalog.find(name)
+    assert "`builtin`" in str(caught.value.hint)
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    """A variable that is empty by mistake does not find weights by chance."""
+    with pytest.raises(ConfigError, match="an empty path") as caught:
+        catalog.find(Path())
+    assert caught.value.hint

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from promptseg.errors import ConfigError, OutputError, WeightsError
+from promptseg.nn.sam2.model import Sam2Network
 from promptseg.weights.convert import convert
 from promptseg.weights.load import load_any
 from small_sam2 import FITTING, PADDED, small_sam2
 from stored_sam2 import write_meta
+
+
+def change_header(path: Path, edit: Callable[[dict], object]) -> None:
+    """Change the sizes in a file's header, and nothing else."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    config = json.loads(metadata["config"])
+    edit(config)
+    save_file(tensors, path, metadata={**metadata, "config": json.dumps(config)})
+
 
 FILES = {"promptseg": "x.safetensors", "transformers": "x.safetensors", "meta": "x.pt"}
 
@@ -66,6 +81,9 @@ def test_our_layout_notices_a_flipped_bit(tmp_path):
         lambda config: config["trunk"].update(heads=0),
         lambda config: config["trunk"].update(width="6"),
         lambda config: config["trunk"].pop("windows"),
+        lambda config: config["trunk"].update(windows=[8, 4, 2, 0]),
+        lambda config: config["trunk"].update(global_blocks=[7]),
+        lambda config: config["trunk"].update(global_blocks=["4"]),
         lambda config: config.update(image_side=2**30),
         lambda config: config.update(trunk=7),
         lambda config: config["memory"].update(version="3"),
@@ -74,18 +92,44 @@ def test_our_layout_notices_a_flipped_bit(tmp_path):
 )
 def test_sizes_of_a_damaged_header_are_refused_at_once(tmp_path, edit):
     """No memory and no time is spent on them."""
-    from safetensors.torch import save_file
-
     path = tmp_path / "x.safetensors"
     convert(small_sam2(), path, "promptseg")
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    config = json.loads(metadata["config"])
-    edit(config)
-    save_file(tensors, path, metadata={**metadata, "config": json.dumps(config)})
+    change_header(path, edit)
     with pytest.raises(WeightsError, match="make no network"):
         load_any(path)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda config: config["trunk"].update(global_blocks=[3]),
+        lambda config: config["trunk"].update(windows=[8, 4, 2, 2]),
+        lambda config: config["trunk"].update(heads=2),
+        lambda config: config.update(image_side=128),
+        lambda config: config.update(heads=4),
+    ],
+)
+def test_sizes_that_tensors_do_not_tell_are_proved(tmp_path, edit):
+    """Others would make a network that answers otherwise; the header's digest is over them too."""
+    path = tmp_path / "x.safetensors"
+    convert(small_sam2(), path, "promptseg")
+    change_header(path, edit)
+    with pytest.raises(WeightsError, match=r"tensors or sizes .* their digest differs"):
+        load_any(path)
+
+
+def test_a_network_of_other_sizes_has_another_digest(tmp_path):
+    """Features are kept by it, and must not be taken for those of the other network."""
+    network = small_sam2()
+    other = Sam2Network(replace(FITTING, image_side=128))
+    other.load_state_dict(network.state_dict())
+    digests = [
+        convert(each, tmp_path / f"{i}.safetensors", "promptseg")
+        for i, each in enumerate((network, other))
+    ]
+    loaded = [load_any(tmp_path / f"{i}.safetensors").network for i in range(2)]
+    assert [each.spec.digest for each in loaded] == digests
+    assert digests[0] != digests[1]
 
 
 def test_metas_layout_is_read_as_meta_reads_it(tmp_path):

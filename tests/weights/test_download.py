@@ -92,6 +92,18 @@ def test_the_first_use_downloads_and_says_so_once(remote, caplog):
         assert part in said
 
 
+def test_what_is_here_is_not_pulled_without_a_network(remote, caplog):
+    """It is taken as it is, and that is said; the hub's refusal of a name still counts."""
+    path = download.locate(TINY)
+    remote.failure = ConnectionError("name or service not known")
+    with caplog.at_level(logging.WARNING):
+        assert download.fetch(TINY) == path
+    assert "is here, and was not compared with the hub's" in caplog.messages[-1]
+    remote.failure = errors.HFValidationError("no such name")
+    with pytest.raises(ConfigError):
+        download.fetch(TINY)
+
+
 def test_the_publishers_file_does_as_well(remote):
     """Where a repository has no file of transformers'."""
     remote.files = ("sam2.1_hiera_tiny.pt",)
@@ -109,8 +121,8 @@ def test_no_network_says_what_to_download_and_to_where(remote):
     assert str(download.place()) in caught.value.hint
 
 
-def test_blocked_sockets_are_no_network(hub):
-    """With nothing faked, the hub's own library fails and is understood."""
+def test_a_host_that_is_not_found_is_no_network(hub, no_network):
+    """The hub's own library fails, and its error is understood."""
     with pytest.raises(WeightsError, match="cannot be reached"):
         download.locate(TINY)
     assert not hub.exists()
@@ -143,7 +155,17 @@ def test_offline_is_named(hub, monkeypatch):
         (errors.HfHubHTTPError("no", response=response(503)), WeightsError, "answered 503", URL),
         (OSError(errno.ENOSPC, "No space left on device"), WeightsError, "no room", "HF_HOME"),
         (PermissionError(errno.EACCES, "Permission denied"), WeightsError, "cannot write", "HF_HO"),
-        (RuntimeError("what nobody thought of"), WeightsError, "cannot be reached", URL),
+        (OSError(errno.EROFS, "Read-only file system"), WeightsError, "cannot write", "HF_HOME"),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            WeightsError,
+            "fetched: input/output error",
+            URL,
+        ),
+        (errors.FileMetadataError("no\netag"), WeightsError, "cannot be fetched: no$", URL),
+        (ConnectionResetError("reset"), WeightsError, "cannot be reached", URL),
+        (TimeoutError("timed out"), WeightsError, "cannot be reached", URL),
+        (RuntimeError("Data processing error"), WeightsError, "fetched: data processing", URL),
     ],
 )
 @pytest.mark.parametrize("when", ["failure", "break_off"])
@@ -156,6 +178,33 @@ def test_each_failure_is_a_sentence(remote, failure, kind, message, hint, when):
     assert caught.value.__cause__ is failure
     assert download.at_hand(TINY) is None
     assert not list(remote.hub.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("mistake", [TypeError("x"), KeyError("x"), NotImplementedError("x")])
+@pytest.mark.parametrize("when", ["failure", "break_off"])
+def test_a_mistake_in_a_program_is_shown_as_it_is(remote, mistake, when):
+    """It is not the network's fault."""
+    setattr(remote, when, mistake)
+    with pytest.raises(type(mistake)) as caught:
+        download.locate(TINY)
+    assert caught.value is mistake
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (None, "cannot be reached"),
+        (ConnectionError("refused"), "cannot be reached"),
+        (errors.FileMetadataError("no etag"), "cannot be fetched: no etag"),
+        (errors.HfHubHTTPError("no", response=response(503)), "answered 503"),
+    ],
+)
+def test_a_file_that_the_hub_did_not_give_is_told_by_its_cause(remote, cause, message):
+    """The library says that there is no file, and apart why."""
+    remote.break_off = errors.LocalEntryNotFoundError("no file")
+    remote.break_off.__cause__ = cause
+    with pytest.raises(WeightsError, match=message):
+        download.locate(TINY)
 
 
 def test_a_name_that_is_no_repository_is_refused(remote):
@@ -180,6 +229,13 @@ def test_room_is_looked_for_first(remote):
     with pytest.raises(WeightsError, match=r"no room for `sam2\.1-tiny`.*are free"):
         download.locate(TINY)
     assert remote.downloaded == []
+
+
+def test_a_full_disk_is_enough_for_what_is_there(remote):
+    """A model of the cache is compared with the hub's, which takes no room."""
+    path = download.fetch(TINY)
+    remote.size = 10**18
+    assert download.fetch(TINY) == path
 
 
 def test_what_must_be_there_is_not_fetched(remote):

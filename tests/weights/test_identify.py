@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from promptseg.errors import WeightsError
+from promptseg.errors import ConfigError, WeightsError
 from promptseg.nn.sam2 import config as sizes
 from promptseg.nn.sam2.config import MemoryConfig
+from promptseg.nn.tiny.config import TinyConfig
 from promptseg.weights import identify as module
+from promptseg.weights.header import Header
 from promptseg.weights.hollow import hollow
 from promptseg.weights.identify import KEYMAPS, identify
 from promptseg.weights.stored import Stored
@@ -106,7 +108,7 @@ def test_transformers_own_sizes_count_more_than_the_table():
         ({"model_type": "sam2", "vision_config": 7}, "make no SAM 2"),
         ({"model_type": "sam2", "prompt_encoder_config": {"image_size": "big"}}, "make no SAM 2"),
         ({"model_type": "sam2", "prompt_encoder_config": {"image_size": 1000}}, "make no SAM 2"),
-        ({"model_type": "sam2", "prompt_encoder_config": {"image_size": 2**20}}, "image side"),
+        ({"model_type": "sam2", "prompt_encoder_config": {"image_size": 2**20}}, "make no SAM 2"),
         ({"model_type": "sam2", "mask_decoder_config": {"num_attention_heads": 0}}, "make no SAM"),
         (
             {"model_type": "sam2", "vision_config": {"backbone_config": {"blocks_per_stage": [1]}}},
@@ -166,6 +168,83 @@ def test_one_more_tensor_is_named(known_sizes):
     """Nothing is left out without a word."""
     with pytest.raises(WeightsError, match="first: `extra`"):
         identify(stored(meta_tensors() | {"extra": torch.zeros(1)}))
+
+
+BILLION = {
+    "meta": [
+        "memory_attention.layers.1000000000.norm1.weight",
+        "memory_encoder.fuser.layers.1000000000.gamma",
+        "image_encoder.trunk.blocks.1000000000.norm1.weight",
+        "image_encoder.trunk.blocks.1000000000.proj.weight",
+    ],
+    "transformers": [
+        "memory_attention.layers.1000000000.layer_norm1.weight",
+        "memory_encoder.memory_fuser.layers.1000000000.scale",
+        "vision_encoder.backbone.blocks.1000000000.layer_norm1.weight",
+        "vision_encoder.backbone.blocks.1000000000.proj.weight",
+    ],
+}
+
+
+@pytest.mark.parametrize("sizes_beside", [False, True])
+@pytest.mark.parametrize(
+    ("layout", "name"), [(layout, name) for layout in BILLION for name in BILLION[layout]]
+)
+def test_a_number_in_a_name_makes_nothing_large(layout, name, sizes_beside, known_sizes):
+    """One tensor cannot ask for as many layers as it counts; the tensors limit them."""
+    tensors = LAYOUTS[layout]() | {name: torch.zeros(1)}
+    sizes_given = {"model_type": "sam2_video"} if sizes_beside else None
+    try:
+        config = identify(stored(tensors, sizes_given)).config
+    except WeightsError:
+        return
+    layers = sum(config.trunk.depths) + config.memory.layers + config.memory.blocks
+    assert layers <= len(tensors)
+
+
+def test_more_layers_than_tensors_are_refused(known_sizes):
+    """Of our own header too, where names are not looked at."""
+    config = replace(FITTING, memory=replace(FITTING.memory, layers=8000))
+    header = Header(config, "").to_metadata()
+    with pytest.raises(WeightsError, match="make no network"):
+        identify(Stored(Path("x"), {"a": torch.zeros(1)}, header, {}))
+    deep = Header(TinyConfig(depths=(4096, 4096, 4096, 4096)), "").to_metadata()
+    with pytest.raises(WeightsError, match="make no network"):
+        identify(Stored(Path("x"), {"a": torch.zeros(1)}, deep, {}))
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("trunk", "global_blocks", (7,)),
+        ("trunk", "global_blocks", (-1,)),
+        ("trunk", "global_blocks", (True,)),
+        ("trunk", "global_blocks", ("4",)),
+        ("trunk", "global_blocks", 4),
+        ("trunk", "windows", (8, 4, 2, 0)),
+        ("trunk", "windows", (8, 4, 2, -1)),
+        ("trunk", "windows", (8, 4, 2, 1.0)),
+        ("trunk", "windows", (8, 4, 2, 32)),
+        ("trunk", "windows", (8, 4, 2)),
+        ("trunk", "depths", (1, 2, 3)),
+        ("trunk", "depths", (0, 3, 3, 1)),
+        ("trunk", "width", 6.0),
+        ("trunk", "background", 0),
+        ("trunk", "background", 10**9),
+        ("memory", "slots", 0),
+        ("memory", "hidden", "20"),
+        (None, "image_side", 16384),
+        (None, "image_side", -64),
+        (None, "heads", 0),
+        (None, "heads", True),
+        (None, "hidden", 10**9),
+    ],
+)
+def test_sizes_are_whole_numbers_in_range(unchecked, part, name, value):
+    """Also those that no tensor shows; what does not fit is refused where it is made."""
+    whole = getattr(FITTING, part) if part else FITTING
+    with pytest.raises(ConfigError):
+        replace(FITTING, **{part or name: replace(whole, **{name: value}) if part else value})
 
 
 def test_the_table_is_of_published_sizes():

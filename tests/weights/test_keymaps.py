@@ -240,3 +240,31 @@ def test_two_rules_for_one_name_are_none():
     keymap = KeyMap(renames={"a.{}": "b.{}", "{}.a": "c.{}"})
     with pytest.raises(WeightsError, match="no single rule"):
         keymap.to_ours({"a.a": torch.ones(1)})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [torch.zeros(1, 31), torch.zeros(32), torch.zeros(()), torch.zeros(1, 32, dtype=torch.int8)],
+)
+def test_rows_of_a_stack_are_alike(ours, row):
+    """The one that is not is named, with both shapes and dtypes."""
+    name = "sam_prompt_encoder.point_embeddings.2.weight"
+    with pytest.raises(WeightsError, match=r"point_embeddings\.2\.weight` is \(.*no row beside"):
+        META.to_ours(META.to_theirs(ours) | {name: row})
+
+
+def test_rows_have_an_axis(ours):
+    """Single numbers are no rows, not even of one another."""
+    theirs = META.to_theirs(ours)
+    rows = {name: torch.zeros(()) for name in theirs if "point_embeddings" in name}
+    with pytest.raises(WeightsError, match="no row beside"):
+        META.to_ours(theirs | rows)
+
+
+def test_a_copy_of_another_dtype_is_none(ours):
+    """It is refused, not compared."""
+    theirs = TRANSFORMERS.to_theirs(ours)
+    name = "shared_image_embedding.positional_embedding"
+    theirs[name] = theirs[name].half()
+    with pytest.raises(WeightsError, match="is not what it copies"):
+        TRANSFORMERS.to_ours(theirs)

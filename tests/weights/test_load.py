@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.torch_version import TorchVersion
 
 import promptseg as ps
 from promptseg.errors import WeightsError
@@ -141,6 +142,19 @@ def test_a_folder_as_transformers_saves_it(tmp_path):
     assert network.config == found.config == PADDED
 
 
+def test_a_file_alone_is_read_as_its_folder_is(tmp_path):
+    """The `config.json` beside `model.safetensors` is its own; beside other names it is not."""
+    pytest.importorskip("transformers")
+    from reference_sam2 import reference_config
+
+    file = tmp_path / "model.safetensors"
+    write_transformers(file, transformers_tensors(small_sam2(PADDED)))
+    reference_config(PADDED).save_pretrained(tmp_path)
+    assert load_any(file).network.config == load_any(tmp_path).network.config == PADDED
+    other = file.rename(tmp_path / "other.safetensors")
+    assert "no size that is known" in str(refused(other))
+
+
 def test_a_folder_with_one_checkpoint(tmp_path):
     """Whatever it is called, and whatever else lies there."""
     write_meta(tmp_path / "anything.pt")
@@ -169,7 +183,7 @@ def test_a_folder_of_many_is_refused_by_their_names(tmp_path):
     assert "2 weights files: `a.pt`, `b.pt`" in str(refused(tmp_path))
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"model_type": "bert"}'])
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 10**5, '{"model_type": "bert"}'])
 def test_a_folder_with_a_damaged_config_is_refused(tmp_path, content):
     """Not JSON, no object, or of another model."""
     write_transformers(tmp_path / "model.safetensors")
@@ -202,6 +216,75 @@ def test_a_pickle_with_a_payload_is_not_run(tmp_path, monkeypatch, zipped):
     assert not Path("ran").exists()
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("version", ["2.4.0", "2.5.1+cu124", "2.6.0a0+git1"])
+def test_an_old_torch_reads_no_pickle(tmp_path, monkeypatch, zipped, version):
+    """Before 2.6 `weights_only` could be got round, so the file is not opened as one."""
+    path = tmp_path / "x.pt"
+    torch.save({"model": meta_tensors()}, path, _use_new_zipfile_serialization=zipped)
+    ours = write_transformers(tmp_path / "x.safetensors")
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    error = refused(path)
+    assert f"torch {version} cannot read safely" in str(error)
+    assert ".safetensors" in error.hint
+    assert load_any(ours).found.layout == "transformers"
+
+
+def test_an_archive_behind_something_else_is_not_unpickled(tmp_path, monkeypatch):
+    """What a file is, its beginning says; an archive may have anything before it."""
+    archive = write_meta(tmp_path / "x.pt").read_bytes()
+    path = tmp_path / "y.pt"
+    path.write_bytes(b"anything" + archive)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    assert "not a safetensors file" in str(refused(path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: torch.zeros(()).expand(tensor.shape),
+        lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+    ],
+    ids=["sparse", "meta", "expanded", "quantized"],
+)
+@pytest.mark.parametrize(
+    "name", ["sam_mask_decoder.conv_s0.weight", "sam_prompt_encoder.point_embeddings.1.weight"]
+)
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_tensors_that_are_not_dense_are_refused(tmp_path, name, change):
+    """The first is named."""
+    tensors = meta_tensors()
+    tensors[name] = change(tensors[name])
+    path = write_meta(tmp_path / "x.pt", tensors)
+    assert f"`{name}`" in str(refused(path))
+
+
+def test_floats_that_mean_nothing_alone_are_refused(write, layout):
+    """Eight bits are quantised; the dtype is named."""
+    tensors = TENSORS[layout]()
+    name = next(name for name in tensors if name.endswith("conv_s0.bias"))
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    assert f"`{name}` of torch.float8_e4m3fn" in str(refused(write(tensors)))
+
+
+def test_parameters_are_tensors(tmp_path):
+    """A checkpoint may hold what was learnt; what is loaded learns nothing from it."""
+    tensors = {name: torch.nn.Parameter(each) for name, each in meta_tensors().items()}
+    network = load_any(write_meta(tmp_path / "x.pt", tensors)).network
+    assert network.spec.digest == load_any(write_meta(tmp_path / "y.pt")).network.spec.digest
+
+
+def test_rows_of_unlike_shapes_are_refused(tmp_path):
+    """The row is named."""
+    tensors = meta_tensors()
+    name = "sam_prompt_encoder.point_embeddings.1.weight"
+    tensors[name] = torch.zeros(1, 3)
+    assert f"`{name}` is (1, 3)" in str(refused(write_meta(tmp_path / "x.pt", tensors)))
+
+
 def test_a_plain_pickle_is_refused(tmp_path):
     """Not of torch at all."""
     path = tmp_path / "x.pkl"
@@ -218,6 +301,7 @@ def test_a_plain_pickle_is_refused(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer"),
         (b"just words", "not a safetensors file"),
         (b"PK\x03\x04" + b"\0" * 99, "not a PyTorch file"),
+        (b"PK\x05\x06" + b"\0" * 99, "not a safetensors file"),
     ],
 )
 def test_what_is_no_weights_is_named(tmp_path, content, kind):

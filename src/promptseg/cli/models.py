@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from promptseg.cli import console, flags
 from promptseg.errors import ConfigError, PromptsegError
+from promptseg.weights.layouts import OURS, Layout
 
 Names = Annotated[
     list[str],
@@ -22,14 +22,6 @@ Names = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON for each model.")]
-
-
-class Layout(str, Enum):
-    """The layouts that can be written."""
-
-    PROMPTSEG = "promptseg"
-    TRANSFORMERS = "transformers"
-    META = "meta"
 
 
 def register(app: typer.Typer) -> None:
@@ -108,21 +100,21 @@ def convert(
             metavar="promptseg|transformers|meta",
             help="Ours and transformers' are .safetensors, Meta's is .pt.",
         ),
-    ] = Layout.PROMPTSEG,
+    ] = OURS,
 ) -> None:
     """Write weights of SAM 2 in another layout, and print the file's path."""
     from promptseg.nn.sam2.model import Sam2Network
-    from promptseg.weights import catalog, download
+    from promptseg.weights import catalog
     from promptseg.weights.convert import convert as write
-    from promptseg.weights.load import load_any
+    from promptseg.weights.load import load_at_hand
 
-    network, _ = load_any(download.require(catalog.find(source)))
+    network = load_at_hand(catalog.find(source)).network
     if not isinstance(network, Sam2Network):
         raise ConfigError(
             f"`{source}` is the built-in model, which has no other layout",
             hint="Convert weights of SAM 2",
         )
-    write(network, out, to.value)
+    write(network, out, to)
     console.show(str(out))
 
 
@@ -133,11 +125,12 @@ def verify(names: Names, *, as_json: Json = False) -> int:
     weights have the same digest in Meta's layout and in transformers'.
     """
     from promptseg.weights import catalog, download
-    from promptseg.weights.load import load_any
+    from promptseg.weights.load import load_at_hand
 
     def check(name: str) -> None:
-        path = download.require(catalog.find(name))
-        network, found = load_any(path)
+        source = catalog.find(name)
+        network, found = load_at_hand(source)
+        path = download.require(source)
         if as_json:
             whole = {"path": str(path), "name": found.name, "digest": network.spec.digest}
             console.show(json.dumps(whole))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TypeAlias
 
 from promptseg.errors import ConfigError
@@ -90,26 +91,37 @@ def find(name: str | Path | None) -> Source:
     Raises:
         ConfigError: none of these.
     """
+    if not isinstance(name, (str, Path, NoneType)):
+        raise ConfigError(
+            f"a model is called by a name or a path, got {type(name).__name__}", hint=_known()
+        )
+    if isinstance(name, Path) and name == Path():
+        raise ConfigError(
+            "an empty path is no weights file",
+            hint="Give the folder's whole path, or `.` as text for the current one",
+        )
     if name is None:
         return BUILTIN_SOURCE
     if isinstance(name, str) and name in NAMED:
         return NAMED[name]
     path = Path(name)
-    if name and _is_there(path):
+    if name and is_there(path):
         return Local(path.stem if path.is_file() else path.resolve().name, path)
     if isinstance(name, str):
         if name in _BY_REPOSITORY:
             return _BY_REPOSITORY[name]
         if _REPOSITORY.fullmatch(name) and path.suffix not in SUFFIXES:
             return Hosted(name, name)
-    known = ", ".join(f"`{each}`" for each in NAMED)
-    raise ConfigError(
-        f"there is no model and no weights file `{name}`",
-        hint=f"Models by name: {known}; or give the path of a file or folder of weights",
-    )
+    raise ConfigError(f"there is no model and no weights file `{name}`", hint=_known())
 
 
-def _is_there(path: Path) -> bool:
+def _known() -> str:
+    names = ", ".join(f"`{each}`" for each in NAMED)
+    return f"Models by name: {names}; or give the path of a file or folder of weights"
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a path can be seen; one that cannot be a path is not there."""
     try:
         return path.exists()
     except (OSError, ValueError):  # a name that is too long, or holds a null byte

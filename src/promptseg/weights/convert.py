@@ -10,8 +10,9 @@ import torch
 from promptseg.errors import ConfigError
 from promptseg.io.files import write_atomically
 from promptseg.nn.sam2.model import Sam2Network
-from promptseg.weights.header import Header, digest_of
-from promptseg.weights.identify import KEYMAPS, OURS, Layout
+from promptseg.weights.header import Header, identity_of
+from promptseg.weights.identify import KEYMAPS
+from promptseg.weights.layouts import OURS, Layout
 
 # What a file of the layout is called, and what it holds, which other programs go by.
 SUFFIXES: dict[Layout, tuple[str, ...]] = {
@@ -22,7 +23,7 @@ SUFFIXES: dict[Layout, tuple[str, ...]] = {
 
 
 def convert(network: Sam2Network, path: str | Path, layout: Layout) -> str:
-    """Write a network's tensors as they are; return their digest by our names.
+    """Write a network's tensors as they are; return the network's digest, the same in all layouts.
 
     Our layout has sizes and digest in its header. The file appears whole or not at all.
 
@@ -38,7 +39,7 @@ def convert(network: Sam2Network, path: str | Path, layout: Layout) -> str:
             hint="Change the ending, or choose another layout",
         )
     ours = network.state_dict()
-    digest = digest_of(ours)
+    digest = identity_of(network.config, ours)
     named = ours if layout == OURS else KEYMAPS[layout].to_theirs(ours)
     # Copies, as both formats would keep two names of one tensor, or rows of one, together.
     tensors = {name: each.detach().cpu().clone() for name, each in named.items()}

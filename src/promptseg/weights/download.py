@@ -19,11 +19,12 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from promptseg.errors import ConfigError, PromptsegError, WeightsError, reason
-from promptseg.weights.catalog import Hosted, Local, Published, Source
+from promptseg.weights.catalog import Hosted, Local, Published, Source, is_there
 
 logger = logging.getLogger(__name__)
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Remote(NamedTuple):
@@ -43,7 +44,7 @@ def at_hand(source: Source) -> Path | None:
     if isinstance(source, Local):
         return source.path
     for path in _places(source):
-        if path.exists():
+        if is_there(path):
             return path
     for file in source.files:
         if found := _cached(source.repository, file):
@@ -79,6 +80,8 @@ def require(source: Source) -> Path:
 def fetch(source: Source) -> Path:
     """Ask the hub for weights, and download what is not in the cache or is newer there.
 
+    Where the hub cannot be asked, what is on this machine already is taken.
+
     Raises:
         ConfigError: the hub has no such model.
         WeightsError: they cannot be had; the hint says what to download, and to where.
@@ -87,15 +90,22 @@ def fetch(source: Source) -> Path:
         return source.path
     try:
         remote = _ask(source)
-        _require_room(source, remote)
         if _cached(source.repository, remote.file) is None:
+            _require_room(source, remote)
             logger.warning("%s", _announcement(source, remote))
         return Path(huggingface_hub.hf_hub_download(source.repository, remote.file))
     except PromptsegError:
         raise
     # Which errors there are depends on the HTTP library of the hub's release.
     except Exception as error:
-        raise _translated(source, error) from error
+        translated = _translated(source, error)
+        if translated is None:
+            raise
+        there = at_hand(source)
+        if there is not None and isinstance(translated, WeightsError):
+            logger.warning("`%s` is here, and was not compared with the hub's", source.name)
+            return there
+        raise translated from error
 
 
 @contextmanager
@@ -167,14 +177,20 @@ def _announcement(source: Hosted, remote: Remote) -> str:
     )
 
 
-def _translated(source: Hosted, error: Exception) -> PromptsegError:
+def _translated(source: Hosted, error: Exception) -> PromptsegError | None:
+    """Say an error of the hub's library in our words; None where it is a mistake in a program."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
+        LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
 
+    if isinstance(error, LocalEntryNotFoundError):
+        # That there is no file is what came of another error.
+        cause = error.__cause__
+        return _translated(source, cause) if isinstance(cause, Exception) else _unreachable(source)
     if isinstance(error, GatedRepoError):
         return WeightsError(
             f"the hub gives `{source.repository}` only to those who accepted its terms",
@@ -191,14 +207,32 @@ def _translated(source: Hosted, error: Exception) -> PromptsegError:
             f"`{source.name}` is not on this machine, and the hub answered {status}",
             hint=_by_hand(source),
         )
+    if _is_of_connection(error):
+        return _unreachable(source)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return _no_room(source, reason(error))
-    if isinstance(error, PermissionError):
+    if isinstance(error, OSError) and error.errno in FORBIDDEN:
         return WeightsError(
             f"cannot write `{source.name}` to {constants.HF_HUB_CACHE}: {reason(error)}",
             hint="Set HF_HOME to a folder that can be written to",
         )
-    return _unreachable(source)
+    # Of no kind of its own is what the hub's downloader, `hf_xet`, raises when it breaks off.
+    if isinstance(error, OSError) or type(error) is RuntimeError:
+        why = next(iter(reason(error).splitlines()), type(error).__name__)
+        return WeightsError(f"`{source.name}` cannot be fetched: {why}", hint=_by_hand(source))
+    return None
+
+
+def _is_of_connection(error: Exception) -> bool:
+    """Tell whether a host was not reached, or lost: by Python, or the hub's HTTP library."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    library = _package(HfHubHTTPError.__bases__[0])
+    return isinstance(error, (ConnectionError, TimeoutError)) or _package(type(error)) == library
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
 
 
 def _unreachable(source: Hosted) -> WeightsError:

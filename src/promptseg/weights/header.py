@@ -28,7 +28,10 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Header:
-    """The metadata of a weights file: `config` makes the network, `digest` proves its tensors."""
+    """The metadata of a weights file: `config` makes the network, `digest` proves its tensors.
+
+    It proves the sizes of SAM 2 too, which the tensors do not tell; see `identity_of`.
+    """
 
     config: AnyConfig
     digest: str
@@ -67,9 +70,19 @@ class Header:
         return cls(_config(kind, metadata.get("config", "")), metadata.get("digest", ""))
 
 
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Return SHA-256 over names, dtypes, shapes and bytes, sorted by name."""
-    total = hashlib.sha256()
+def identity_of(config: AnyConfig, tensors: Mapping[str, Tensor]) -> str:
+    """Return the digest that names a network: two that answer differently have not the same.
+
+    For SAM 2 it is over sizes and tensors, for the built-in kind over tensors alone.
+    """
+    if not isinstance(config, Sam2Config):
+        return digest_of(tensors)
+    return digest_of(tensors, sizes=json.dumps(asdict(config), sort_keys=True))
+
+
+def digest_of(tensors: Mapping[str, Tensor], *, sizes: str = "") -> str:
+    """Return SHA-256 over `sizes`, then names, dtypes, shapes and bytes, sorted by name."""
+    total = hashlib.sha256(sizes.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -80,7 +93,7 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
 def _config(kind: type[AnyConfig], text: str) -> AnyConfig:
     try:
         return _filled(kind, json.loads(text))
-    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise WeightsError("the sizes in its header make no network", hint=SAVE_HINT) from error
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NoReturn, TypeAlias, get_args
+from typing import NoReturn
 
 from torch import Tensor
 
@@ -18,12 +18,9 @@ from promptseg.weights.header import SAM2, TINY, AnyConfig, Header
 from promptseg.weights.hollow import hollow
 from promptseg.weights.keymap import KeyMap
 from promptseg.weights.keymaps.sam2 import META, TRANSFORMERS
+from promptseg.weights.layouts import OURS, Layout
 from promptseg.weights.stored import DAMAGED_HINT, Stored
 from promptseg.weights.transformers_sizes import sizes_of
-
-Layout: TypeAlias = Literal["promptseg", "meta", "transformers"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-OURS: Layout = "promptseg"
 
 KEYMAPS: dict[Layout, KeyMap] = {"meta": META, "transformers": TRANSFORMERS}
 # Beginnings of names that, of all known families, only this layout of SAM 2 has.
@@ -39,8 +36,6 @@ SIZES = {
     "large": sam2.LARGE,
 }
 KNOWN_HINT = "`promptseg models list` has the models that are known"
-# Far above any use, and low enough that a damaged file cannot fill the memory.
-LONGEST_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -111,6 +106,7 @@ def identify(stored: Stored) -> Identified:
     if config is None:
         trunk = f"a trunk of width {shown.width} and {shown.depths} blocks"
         _refuse_unfit(given, layout, f"it has {trunk}, which is no size that is known")
+    _check_count(config, given)
     return Identified(layout, config, tensors)
 
 
@@ -155,6 +151,7 @@ def _shown(tensors: Mapping[str, Tensor]) -> _Shown:
 
     Raises:
         LookupError: one is missing, or has too few axes.
+        ValueError: a number in a name has too many digits.
     """
     pools = [place for place in _numbers(tensors, "trunk.blocks.{}.shortcut.") if place]
     ends = [0, *pools, _count(tensors, "trunk.blocks.{}.")]
@@ -197,7 +194,7 @@ def _whole(shown: _Shown, known: Sam2Config | None) -> Sam2Config | None:
         return None
     first, second, third, fourth = shown.depths
     try:
-        whole = Sam2Config(
+        return Sam2Config(
             trunk=HieraConfig(
                 width=shown.width,
                 heads=known.trunk.heads,
@@ -214,8 +211,6 @@ def _whole(shown: _Shown, known: Sam2Config | None) -> Sam2Config | None:
         )
     except (ConfigError, ArithmeticError) as error:
         raise WeightsError(f"its sizes make no network: {error}", hint=KNOWN_HINT) from error
-    _check_side(whole)
-    return whole
 
 
 def _layout_of(tensors: Collection[str]) -> Layout:
@@ -243,20 +238,15 @@ def _refuse_unfit(given: Collection[str], layout: Layout, otherwise: str) -> NoR
 
 
 def _check_count(config: AnyConfig, tensors: Collection[str]) -> None:
-    """Refuse sizes of a header of which even the names would fill the memory."""
-    if not isinstance(config, Sam2Config):
-        return
-    memory = config.memory
-    repeated = sum(config.trunk.depths) + (memory.layers + memory.blocks if memory else 0)
+    """Refuse sizes of which even the names would fill the memory."""
+    if isinstance(config, Sam2Config):
+        memory = config.memory
+        repeated = sum(config.trunk.depths) + (memory.layers + memory.blocks if memory else 0)
+    else:
+        repeated = sum(config.depths)
     if repeated > len(tensors):
-        raise WeightsError(f"the sizes in its header make no network: {config}")
-    _check_side(config)
-
-
-def _check_side(config: Sam2Config) -> None:
-    if not 0 < config.image_side <= LONGEST_SIDE:
         raise WeightsError(
-            f"its sizes make no network: an image side of {config.image_side}", hint=DAMAGED_HINT
+            f"its {len(tensors)} tensors make no network of such sizes: {config}", hint=DAMAGED_HINT
         )
 
 
@@ -270,7 +260,15 @@ def _is_later(name: str) -> bool:
 
 
 def _count(tensors: Collection[str], beginning: str) -> int:
-    return 1 + max(_numbers(tensors, beginning))
+    """Return how many numbers stand for `{}`, however high a name may count.
+
+    Raises:
+        LookupError: none does.
+    """
+    numbers = _numbers(tensors, beginning)
+    if not numbers:
+        raise LookupError(beginning)
+    return len(numbers)
 
 
 def _numbers(tensors: Collection[str], beginning: str) -> list[int]:

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from promptseg.errors import WeightsError
 from promptseg.weights.catalog import APACHE, BUILTIN_SOURCE, Local, Published, Source
-from promptseg.weights.download import at_hand, page, require
-from promptseg.weights.identify import identify
-from promptseg.weights.stored import DAMAGED_HINT, read
+from promptseg.weights.download import at_hand, page
+from promptseg.weights.load import examine
 
 HEADINGS = ("model", "size", "licence", "source", "on this machine")
 
@@ -91,16 +89,10 @@ def facts(source: Source) -> Facts:
     """Look into weights on this machine.
 
     Raises:
-        WeightsError: they are not there, are damaged, or of a kind that is not known.
+        WeightsError: they are not there, are damaged, not those of that name, or of a kind that is
+            not known.
     """
-    path = require(source)
-    stored = read(path)
-    try:
-        found = identify(stored)
-    except WeightsError as error:
-        raise WeightsError(
-            f"cannot use the weights `{path}`: {error}", hint=error.hint or DAMAGED_HINT
-        ) from error
+    stored, found = examine(source)
     licence, origin = _origin(source)
     return Facts(
         path=str(stored.path),

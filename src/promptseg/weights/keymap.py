@@ -28,8 +28,8 @@ class KeyMap:
         """Name tensors of the layout as ours.
 
         Raises:
-            WeightsError: a tensor has no rule, a row is missing, or a copy differs from what it
-                copies.
+            WeightsError: a tensor has no rule, a row is missing or of another shape or dtype than
+                the first, or a copy differs from what it copies.
         """
         known = dict(tensors)
         for copy, original in self.copies.items():
@@ -92,8 +92,22 @@ def _ordered(rows: Mapping[str, Tensor], pattern: str) -> list[Tensor]:
     wanted = [pattern.format(i) for i in range(len(rows))]
     if missing := [name for name in wanted if name not in rows]:
         raise WeightsError(f"tensor `{missing[0]}` is missing")
+    first = rows[wanted[0]]
+    for name in wanted:
+        if not first.ndim or not _are_alike(rows[name], first):
+            raise WeightsError(
+                f"tensor `{name}` is {_kind(rows[name])}, which is no row beside {_kind(first)}"
+            )
     return [rows[name] for name in wanted]
 
 
 def _equal(one: Tensor, other: Tensor | None) -> bool:
-    return other is not None and torch.equal(one, other)
+    return other is not None and _are_alike(one, other) and torch.equal(one, other)
+
+
+def _are_alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} of {tensor.dtype}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,25 +13,31 @@ from torch import Tensor
 from promptseg.errors import WeightsError
 from promptseg.nn.tiny.model import TinyNetwork
 from promptseg.weights.catalog import Published, Source
-from promptseg.weights.download import locate
-from promptseg.weights.header import digest_of
+from promptseg.weights.download import locate, require
+from promptseg.weights.header import TINY, identity_of
 from promptseg.weights.hollow import AnyNetwork, hollow
 from promptseg.weights.identify import (
     KEYMAPS,
-    OURS,
     Identified,
-    Layout,
     identify,
     refuse_missing,
     their_names,
 )
-from promptseg.weights.stored import DAMAGED_HINT, read
+from promptseg.weights.layouts import OURS, Layout
+from promptseg.weights.stored import DAMAGED_HINT, Stored, read
 
 
 class Loaded(NamedTuple):
     """A network ready to answer, and what its file was found to be."""
 
     network: AnyNetwork
+    found: Identified
+
+
+class Examined(NamedTuple):
+    """A file of weights, and what it was found to be."""
+
+    stored: Stored
     found: Identified
 
 
@@ -56,14 +63,25 @@ def load_source(source: Source) -> AnyNetwork:
         ConfigError: the hub has no such model.
         WeightsError: the weights cannot be had, are damaged, or are not those of that name.
     """
-    path = locate(source)
-    network, found = load_any(path)
-    if isinstance(source, Published) and not is_named(found, source.name):
-        raise WeightsError(
-            f"`{path}` holds `{found.name}`, not `{source.name}`",
-            hint=f"Remove it and run `promptseg models pull {source.name}`",
-        )
-    return network
+    return _load(locate(source), source).network
+
+
+def load_at_hand(source: Source) -> Loaded:
+    """Make the network of what a user named, which must be on this machine.
+
+    Raises:
+        WeightsError: the weights are not there, are damaged, or are not those of that name.
+    """
+    return _load(require(source), source)
+
+
+def examine(source: Source) -> Examined:
+    """Find out what it is that a user named, which must be on this machine; make no network.
+
+    Raises:
+        WeightsError: the weights are not there, are damaged, or are not those of that name.
+    """
+    return _examine(require(source), source)
 
 
 def is_named(found: Identified, name: str) -> bool:
@@ -76,16 +94,38 @@ def load_any(path: Path) -> Loaded:
     """Make the network of a file or folder of weights, whatever its layout, in float32.
 
     Where the file has float32 too, its tensors stay in it until they are used. The network's digest
-    is that of its tensors: the same weights have the same in every layout.
+    is that of its tensors and sizes: the same weights have the same in every layout.
 
     Raises:
         WeightsError: the file is missing or damaged, or its tensors are not exactly those of a
             network that is known.
     """
-    stored = read(path)
-    try:
-        found = identify(stored)
+    return _load(path, None)
+
+
+def _load(path: Path, source: Source | None) -> Loaded:
+    stored, found = _examine(path, source)
+    with _naming(path):
         return Loaded(_network(found, stored.tensors), found)
+
+
+def _examine(path: Path, source: Source | None) -> Examined:
+    stored = read(path)
+    with _naming(path):
+        found = identify(stored)
+    if isinstance(source, Published) and not is_named(found, source.name):
+        raise WeightsError(
+            f"`{path}` holds `{found.name}`, not `{source.name}`",
+            hint=f"Remove it and run `promptseg models pull {source.name}`",
+        )
+    return Examined(stored, found)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of which file it is what is wrong with weights within the block."""
+    try:
+        yield
     except WeightsError as error:
         raise WeightsError(
             f"cannot use the weights `{path}`: {error}", hint=error.hint or DAMAGED_HINT
@@ -98,9 +138,10 @@ def _network(found: Identified, given: Mapping[str, Tensor]) -> AnyNetwork:
     _check(found.layout, given, their_names(found.layout, ours))
     tensors = {name: found.tensors[name].to(each.dtype) for name, each in ours.items()}
     # What we write has the digest of what is in the file, which may be coarser.
-    digest = digest_of(found.tensors if found.layout == OURS else tensors)
+    digest = identity_of(found.config, found.tensors if found.layout == OURS else tensors)
     if found.layout == OURS and found.digest != digest:
-        raise WeightsError("its tensors are not those it was written with: their digest differs")
+        what = "tensors" if found.family == TINY else "tensors or sizes"
+        raise WeightsError(f"its {what} are not those it was written with: their digest differs")
     network.spec = replace(network.spec, digest=digest)
     network.load_state_dict(tensors, assign=True)
     return network.eval()

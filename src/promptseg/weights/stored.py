@@ -34,6 +34,12 @@ _BEGINNINGS = {
     b"\x89hdf": "an HDF5 file",
 }
 _BEGINNING = 24
+# How an archive of torch begins, by which torch itself goes, and a bare pickle, as before 1.6.
+_ARCHIVE, _PICKLE = b"PK\x03\x04", b"\x80"
+# Before this one, what is read with `weights_only` might still run code (CVE-2025-32434).
+_SAFE_TORCH = "2.6"
+# Those of which each value is a number by itself, as it is not in coarser ones.
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # Under these keys checkpoints keep their tensors: SAM 2's own trainer and release, and Lightning.
 _WRAPPERS = ("model", "state_dict")
 # What torch raises for a file that is cut short or of another kind.
@@ -52,8 +58,9 @@ _UNREADABLE = (
 class Stored:
     """Tensors by the names that the file gives them; they may lie in the file until they are used.
 
-    `metadata` is a safetensors header, `sizes` the `config.json` that transformers puts in a
-    folder; either is empty where there is none.
+    Each is plain: dense, on the CPU, with as many numbers as its shape says. `metadata` is a
+    safetensors header, `sizes` the `config.json` that transformers puts beside its file; either is
+    empty where there is none.
     """
 
     path: Path
@@ -66,13 +73,15 @@ def read(path: Path) -> Stored:
     """Read a weights file, or the only one in a folder, by what is in it and not by its name.
 
     Raises:
-        WeightsError: the file is missing, damaged, no weights, or holds more than tensors; or the
-            folder has no weights, or several.
+        WeightsError: the file is missing, damaged, no weights, or holds more than plain tensors;
+            it is a pickle and torch is too old to read one safely; or the folder has no weights, or
+            several.
     """
     try:
         if path.is_dir():
             return _read_folder(path)
-        return _read_file(path, {})
+        alone = path.name != TRANSFORMERS_FILE
+        return _read_file(path, {} if alone else _read_sizes(path.with_name(TRANSFORMERS_CONFIG)))
     except OSError as error:
         raise WeightsError(
             f"cannot read the weights `{path}`: {reason(error)}", hint=KINDS_HINT
@@ -100,7 +109,7 @@ def _read_sizes(path: Path) -> Mapping[str, object]:
         return {}
     try:
         sizes = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"`{path}` is not JSON", hint=DAMAGED_HINT) from error
     if not isinstance(sizes, dict):
         raise WeightsError(f"`{path}` holds no sizes of a network", hint=DAMAGED_HINT)
@@ -113,26 +122,30 @@ def _read_file(path: Path, sizes: Mapping[str, object]) -> Stored:
     for start, kind in _BEGINNINGS.items():
         if beginning.lower().startswith(start):
             raise WeightsError(f"`{path}` is {kind}", hint=KINDS_HINT)
-    # After eight bytes of length, whatever these are, a safetensors header is a JSON object. torch
-    # before 1.6 wrote a bare pickle.
+    # After eight bytes of length, whatever these are, a safetensors header is a JSON object.
     is_safetensors = beginning[8:9] == b"{"
-    if not is_safetensors and (zipfile.is_zipfile(path) or beginning.startswith(b"\x80")):
-        return Stored(path, _tensors_of(_unpickle(path), path), {}, sizes)
+    if not is_safetensors and beginning.startswith((_ARCHIVE, _PICKLE)):
+        content = _unpickle(path, archive=beginning.startswith(_ARCHIVE))
+        return Stored(path, _tensors_of(content, path), {}, sizes)
     try:
         with safe_open(path, framework="pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-            return Stored(path, tensors, opened.metadata() or {}, sizes)
-    except SafetensorError as error:
-        kind = "PyTorch" if beginning.startswith(b"PK") else "safetensors"
+            return Stored(path, _plain(tensors, path), opened.metadata() or {}, sizes)
+    except (SafetensorError, AttributeError) as error:  # the latter for a dtype that torch lacks
         raise WeightsError(
-            f"`{path}` is not a {kind} file, or it is damaged", hint=DAMAGED_HINT
+            f"`{path}` is not a safetensors file, or it is damaged", hint=DAMAGED_HINT
         ) from error
 
 
-def _unpickle(path: Path) -> object:
+def _unpickle(path: Path, *, archive: bool) -> object:
+    if torch.__version__ < _SAFE_TORCH:
+        raise WeightsError(
+            f"`{path}` is a pickle, which torch {torch.__version__} cannot read safely",
+            hint=f"Update torch to {_SAFE_TORCH} or later, or take the weights as .safetensors",
+        )
     # By its name torch takes a .safetensors file for one whatever it is, and a bare pickle cannot
     # stay in its file; both are rare, and read through.
-    in_place = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
+    in_place = archive and path.suffix != ".safetensors"
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             # Of pickles by other writers torch says that it may not know all that is in them.
@@ -160,11 +173,41 @@ def _tensors_of(content: object, path: Path) -> Mapping[str, Tensor]:
                 content = inner
                 break
         if content and all(_is_named_tensor(item) for item in content.items()):
-            return content
+            return _plain(content, path)
     raise WeightsError(
         f"`{path}` holds no tensors by name",
         hint="A checkpoint is a dictionary of tensors, or has one under `model`",
     )
+
+
+def _plain(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Take tensors as numbers alone, that nothing is learnt of.
+
+    Raises:
+        WeightsError: one is of another kind than all that can be compared, joined and digested.
+    """
+    for name, tensor in tensors.items():
+        if not _is_dense(tensor):
+            kind = f"{tuple(tensor.shape)} of {tensor.dtype}, {tensor.layout}, on {tensor.device}"
+            raise WeightsError(
+                f"`{path}` holds tensors that are not dense, first: `{name}`, {kind}",
+                hint="Save each as a plain tensor: `tensor.to_dense().cpu().clone()`",
+            )
+        if tensor.is_floating_point() and tensor.dtype not in _FLOATS:
+            raise WeightsError(
+                f"`{path}` holds numbers that are not read, first: `{name}` of {tensor.dtype}",
+                hint="Save them as float32, float16 or bfloat16",
+            )
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Tell whether all numbers of a tensor are there, each in a place of its own."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return False
+    if tensor.is_nested or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _is_named_tensor(item: tuple[object, object]) -> bool:
