@@ -180,7 +180,7 @@ def test_one_kind_becomes_a_prompt():
     assert as_prompt(whole) is whole
 
 
-@pytest.mark.parametrize(("value", "name"), [((2, 3), "tuple"), (None, "NoneType"), ("cat", "str")])
+@pytest.mark.parametrize(("value", "name"), [((2, 3), "tuple"), (None, "NoneType")])
 def test_what_is_no_prompt_is_refused(value, name):
     """Bare numbers are not guessed at."""
     sentence, hint = refusal(lambda: as_prompt(value))

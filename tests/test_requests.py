@@ -28,6 +28,20 @@ def test_a_request_keeps_the_order_of_its_objects():
     assert request.size == Size(3, 5)
 
 
+@pytest.mark.parametrize("prompts", ["a cup", ["a cup"]])
+def test_text_is_refused_by_name(prompts):
+    """With what knows words, and what does not."""
+    with pytest.raises(PromptError, match="SAM 2 and the built-in model know no words, SAM 3 does"):
+        SegmentRequest.of(IMAGE, prompts)
+
+
+@pytest.mark.parametrize("options", [{}, 0, False])
+def test_only_none_stands_for_no_options(options):
+    """What happens to be false is refused like anything else."""
+    with pytest.raises(ConfigError):
+        SegmentRequest.of(IMAGE, Box(0, 0, 2, 2), options)
+
+
 def test_no_objects_is_a_question_too():
     """Zero objects are allowed; the answer is empty."""
     assert SegmentRequest.of(IMAGE, []).prompts == ()
@@ -60,7 +74,7 @@ def test_a_prompt_that_does_not_fit_is_named_by_its_number():
         SegmentRequest.of(IMAGE, Points([(5, 1)]))
 
 
-@pytest.mark.parametrize(("prompts", "part"), [(None, "NoneType"), (7, "int"), ("cat", "str")])
+@pytest.mark.parametrize(("prompts", "part"), [(None, "NoneType"), (7, "int")])
 def test_what_is_no_list_of_prompts_is_refused(prompts, part):
     """Only prompts and lists of prompts are taken."""
     with pytest.raises(PromptError, match=f"one prompt or a list of them, got {part}"):

@@ -21,6 +21,7 @@ MASK_HINT = (
     "A hint is a 2-D array: bool or 0/1 at the image's own size, "
     "or the floating logits of an earlier answer"
 )
+NO_TEXT = "text is no prompt of `segment`: SAM 2 and the built-in model know no words, SAM 3 does"
 KINDS_HINT = "A prompt is `Points`, `Box`, `MaskHint`, or a `Prompt` that mixes them for one object"
 
 
@@ -159,6 +160,8 @@ def as_prompt(value: Points | Box | MaskHint | Prompt) -> Prompt:
             return Prompt(box=value)
         case MaskHint():
             return Prompt(hint=value)
+    if isinstance(value, str):
+        raise PromptError(NO_TEXT, hint=KINDS_HINT)
     raise PromptError(f"not a prompt: {type(value).__name__}", hint=KINDS_HINT)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from promptseg.errors import ConfigError, ImageError, PromptError
 from promptseg.geometry import Box, Size
 from promptseg.options import SegmentOptions
-from promptseg.prompts import KINDS_HINT, MaskHint, Points, Prompt, as_prompt, numbered
+from promptseg.prompts import KINDS_HINT, NO_TEXT, MaskHint, Points, Prompt, as_prompt, numbered
 from promptseg.shapes import ImageArray
 
 OnePrompt = Points | Box | MaskHint | Prompt
@@ -51,6 +51,8 @@ class SegmentRequest:
         options: SegmentOptions | None = None,
     ) -> SegmentRequest:
         """Make a request of one prompt, or of a sequence of one prompt per object."""
+        if isinstance(prompts, str):
+            raise PromptError(NO_TEXT, hint=KINDS_HINT)
         if isinstance(prompts, (Points, Box, MaskHint, Prompt)):
             prompts = [prompts]
         elif not isinstance(prompts, (list, tuple)):
@@ -58,7 +60,9 @@ class SegmentRequest:
                 f"prompts must be one prompt or a list of them, got {type(prompts).__name__}",
                 hint=KINDS_HINT,
             )
-        return cls(image, tuple(map(as_prompt, prompts)), options or SegmentOptions())
+        return cls(
+            image, tuple(map(as_prompt, prompts)), SegmentOptions() if options is None else options
+        )
 
     @property
     def size(self) -> Size:

@@ -62,6 +62,8 @@ def test_a_healthy_machine_is_left_alone():
         ({"models_at_hand": ("builtin",)}, "promptseg models pull sam2.1-base-plus"),
         ({"hub_free_bytes": 10**9}, "set HF_HOME"),
         ({"cache_bytes": 2**20}, "PROMPTSEG_CACHE_BYTES"),
+        ({"runtime": "nothing: no card"}, "cannot be had: nothing: no card"),
+        ({"model": "nope"}, "there is no model and no weights file `nope`"),
     ],
 )
 def test_each_fault_has_its_advice(change, words):

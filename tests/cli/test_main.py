@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -96,3 +97,16 @@ def test_a_closed_pipe_is_no_traceback():
     )
     assert ended.returncode == 1
     assert ended.stderr == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_behind_stdout_is_said(tmp_path):
+    """One sentence, not a traceback."""
+    code = "from promptseg.cli.main import run; run()"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-c", code, "models", "list"], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("error: cannot write to stdout: no space left on device")
+    assert b"Traceback" not in done.stderr

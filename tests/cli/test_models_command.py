@@ -155,6 +155,15 @@ def test_verify_names_what_is_damaged(capsys, tmp_path, model):
     assert main(["models", "verify", str(broken)]) == 2
 
 
+def test_verify_notices_a_flipped_bit(capsys, model):
+    """Meta's file has checksums of its own, that reading alone does not look at."""
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    assert main(["models", "verify", str(model)]) == 2
+    assert "is damaged: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["verify", "info", "convert"])
 def test_other_weights_under_a_name_are_refused(capsys, tmp_path, command):
     """A file that was misplaced does not pass for another model, as it does not when loaded."""

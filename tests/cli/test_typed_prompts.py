@@ -53,6 +53,7 @@ def test_a_missing_mask_is_named(tmp_path):
     ("given", "words"),
     [
         ({}, "no prompt was given"),
+        ({"text": "a cup", "points": ["3,5"]}, "text is no prompt of `segment`: SAM 2"),
         ({"points": ["3"]}, "`--point` takes 2 numbers as X,Y, got `3`"),
         ({"points": ["3,5,7"]}, "`--point` takes 2 numbers as X,Y, got `3,5,7`"),
         ({"points": ["a,b"]}, "got `a,b`"),

@@ -353,6 +353,8 @@ def test_what_goes_wrong_is_said(predictor):
         predictor.predict(point_coords=POINT)
     with pytest.raises(PromptError, match="points for 1, labels for 1, boxes for 2"):
         predictor.predict(POINT, LABELS[:1], box=np.stack([BOX, BOX]))
+    with pytest.raises(PromptError, match="`mask_input` is logits, but this holds only 0 and 1"):
+        predictor.predict(POINT, LABELS[:1], mask_input=np.eye(CELLS, dtype=bool)[None])
     with pytest.raises(PromptError, match="needs points, a box or a hint"):
         predictor.predict()
     with pytest.raises(PromptError, match="points must be an array of numbers"):
@@ -368,7 +370,7 @@ def test_what_goes_wrong_is_said(predictor):
     with pytest.raises(PromptError, match="a hint needs shape"):
         predictor.predict(box=np.stack([BOX, BOX]), mask_input=np.ones((1, 1, 1, 3, 4)))
     with pytest.raises(PromptError, match="this model's are 16 x 16"):
-        predictor.predict(POINT, LABELS[:1], mask_input=np.ones((1, 5, 5)))
+        predictor.predict(POINT, LABELS[:1], mask_input=np.full((1, 5, 5), 3.0))
     with pytest.raises(SessionError, match="`predict_batch` needs a batch"):
         predictor.predict_batch()
     predictor.set_image_batch([PHOTO, OTHER])
@@ -376,6 +378,8 @@ def test_what_goes_wrong_is_said(predictor):
         predictor.predict(POINT, LABELS[:1])
     with pytest.raises(PromptError, match="2 images need 2 prompts, got 1"):
         predictor.predict_batch(box_batch=[BOX])
+    with pytest.raises(ImageError, match="takes a list of images, got ndarray"):
+        predictor.set_image_batch(PHOTO)
     predictor.reset_predictor()
     with pytest.raises(RuntimeError, match="0 are set"):
         predictor.predict(POINT, LABELS[:1])

@@ -425,3 +425,20 @@ def test_a_name_that_no_file_can_have_is_refused(name):
     """Too long, a pattern that is none, a null byte: each is one sentence."""
     with pytest.raises(ImageError):
         images.find([name])
+
+
+def test_a_picture_that_breaks_off_is_refused(tmp_path):
+    """Pillow opens it, and notices only when it is converted."""
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(np.full((60, 70, 3), 90, np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-60])
+    with Image.open(path) as picture, pytest.raises(ImageError, match="cannot decode the image"):
+        images.to_rgb(picture)
+    with pytest.raises(ImageError, match="cannot decode the image: conversion from La"):
+        images.to_rgb(Image.new("La", (3, 5)))
+
+
+def test_no_name_is_no_folder():
+    """An empty argument is what an unset variable of a shell gives."""
+    with pytest.raises(ImageError, match="there is no file ``"):
+        images.find([""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -183,4 +184,19 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, layout):
     monkeypatch.setattr("os.fsync", broken)
     with pytest.raises(OutputError, match="no space left"):
         convert(small_sam2(), tmp_path / FILES[layout], layout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said(tmp_path, monkeypatch):
+    """torch's own error over it is not; nothing is left behind."""
+
+    def full(*_, **__):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904 - as torch does
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="no space left on device"):
+        convert(small_sam2(), tmp_path / "x.pt", "meta")
     assert list(tmp_path.iterdir()) == []

@@ -31,6 +31,7 @@ WORTH_IT = 1.3
 SAM2_FEATURE_BYTES = 32 * 2**20
 # The largest checkpoint of the catalogue, and as much again while it is written.
 ROOM = 2 * 10**9
+NOTHING = "nothing"
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -149,6 +150,12 @@ def advise(found: Diagnosis) -> list[str]:
             f"{_amount(found.hub_free_bytes)} are free for downloads in {found.hub_cache}: "
             "make room, or set HF_HOME to a folder on another disk"
         )
+    if found.runtime.startswith(NOTHING):
+        advice.append(f"the device or dtype in your settings cannot be had: {found.runtime}")
+    try:
+        catalog.find(found.model)
+    except ConfigError as error:
+        advice.append(f"the model in your settings is not known: {error}")
     if constants.HF_HUB_OFFLINE:
         advice.append("HF_HUB_OFFLINE is set, so no model is downloaded: unset it to pull one")
     if found.cache_bytes < SAM2_FEATURE_BYTES:
@@ -214,7 +221,7 @@ def _runtime(settings: Settings) -> str:
     try:
         return str(Runtime.choose(settings.device, settings.dtype))
     except ConfigError as error:
-        return f"nothing: {error}"
+        return f"{NOTHING}: {error}"
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:

@@ -68,7 +68,9 @@ def bench(
         from promptseg.bench import first_light
 
         found = first_light.measure(
-            model or defaults.model, device=device or defaults.device, clicks=clicks or 50
+            defaults.model if model is None else model,
+            device=device or defaults.device,
+            clicks=clicks or 50,
         )
     if as_json:
         console.show(json.dumps(found.as_json(), allow_nan=False))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from promptseg.errors import OutputError, reason
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -28,9 +30,18 @@ _bars: list[Progress] = []
 
 
 def show(line: str) -> None:
-    """Print one line of the result on stdout, at once."""
-    with _bar_lifted():
-        typer.echo(line)
+    """Print one line of the result on stdout, at once.
+
+    Raises:
+        OutputError: stdout cannot be written to, such as a file on a full disk.
+    """
+    try:
+        with _bar_lifted():
+            typer.echo(line)
+    except BrokenPipeError:
+        raise  # who read it has seen enough
+    except OSError as error:
+        raise OutputError(f"cannot write to stdout: {reason(error)}") from error
 
 
 def note(line: str) -> None:

@@ -91,7 +91,7 @@ def _predictors(model: str | None, device: str | None, *, baselines: bool) -> li
 
     defaults = settings.load()
     loaded = promptseg.load(
-        model or defaults.model,
+        defaults.model if model is None else model,
         device=device or defaults.device,
         dtype=defaults.dtype,
         cache_bytes=defaults.cache_bytes,

@@ -125,11 +125,13 @@ def verify(names: Names, *, as_json: Json = False) -> int:
     weights have the same digest in Meta's layout and in transformers'.
     """
     from promptseg.weights import catalog, download
-    from promptseg.weights.load import load_at_hand
+    from promptseg.weights.load import examine, load_at_hand
+    from promptseg.weights.stored import require_intact
 
     def check(name: str) -> None:
         source = catalog.find(name)
         network, found = load_at_hand(source)
+        require_intact(examine(source).stored.path)
         path = download.require(source)
         if as_json:
             whole = {"path": str(path), "name": found.name, "digest": network.spec.digest}

@@ -8,7 +8,7 @@ from pathlib import Path
 from promptseg.errors import PromptError
 from promptseg.geometry import Box
 from promptseg.io import images
-from promptseg.prompts import MaskHint, Points, Prompt
+from promptseg.prompts import NO_TEXT, MaskHint, Points, Prompt
 from promptseg.settings import MAX_PIXELS
 
 
@@ -18,14 +18,18 @@ def parse(
     exclude: Sequence[str] = (),
     boxes: Sequence[str] = (),
     mask: Path | None = None,
+    text: str | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> list[Prompt]:
     """Make the prompts of one run: several boxes are as many objects, anything else is one.
 
     Raises:
-        PromptError: there is no prompt, one is malformed, or several boxes come with points.
+        PromptError: there is no prompt, one is malformed or of words, or several boxes come with
+            points.
         ImageError: the mask cannot be read.
     """
+    if text is not None:
+        raise PromptError(NO_TEXT, hint="Say what to segment with --point, --box or --mask")
     one_object = bool(points or exclude or mask)
     if not (one_object or boxes):
         raise PromptError(

@@ -60,6 +60,8 @@ class Run:
     def _report(self, path: Path, masks: Masks, files: Sequence[Path]) -> None:
         if not masks.confident.all():
             logger.warning("%s: no candidate reached the threshold, the best is kept", path)
+        if not masks.areas.all():
+            logger.warning("%s: a mask has no pixels", path)
         if self.as_json:
             console.show(outputs.json_line(path, masks, files))
         elif not self.outputs.formats:

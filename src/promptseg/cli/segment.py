@@ -77,6 +77,7 @@ def segment(
             "masks drawn over the image. Repeatable. [default: png where -o is given]",
         ),
     ] = None,
+    text: Annotated[str | None, typer.Option(hidden=True)] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON for each image.")
     ] = False,
@@ -101,19 +102,21 @@ def segment(
         exclude=exclude or (),
         boxes=box or (),
         mask=mask,
+        text=text,
         max_pixels=defaults.max_pixels,
     )
     found, missing = run.find(image)
     if not found:
         return console.NOTHING_DONE
     places = outputs.plan(output, formats or (), found, hint=mask)
+    name = defaults.model if model is None else model
     loaded = promptseg.load(
-        model or defaults.model,
+        name,
         device=device or defaults.device,
         dtype=dtype or defaults.dtype,
         cache_bytes=defaults.cache_bytes,
     )
-    advice.name_better_models(model or defaults.model, quiet=quiet)
+    advice.name_better_models(name, quiet=quiet)
     each = run.Run(loaded, prompts, options, places, defaults.max_pixels, as_json)
     try:
         paths = console.progress(found, total=len(found), label="segment", quiet=quiet)

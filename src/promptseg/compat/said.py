@@ -70,6 +70,11 @@ def _prompt(
         raise PromptError(f"a box needs 4 numbers, got shape {box.shape}")
     if hint is not None and (hint.ndim != 3 or len(hint) != 1):
         raise PromptError(f"a hint needs shape (1, h, w), got {hint.shape}")
+    if hint is not None and ((hint == 0) | (hint == 1)).all():
+        raise PromptError(
+            "`mask_input` is logits, but this holds only 0 and 1",
+            hint="Pass the low-resolution masks of an earlier answer, or `20 * mask - 10`",
+        )
     return Prompt(
         points=None if points is None else Points(points * _fitting(points, scale), labels),
         box=None if box is None else Box.from_sequence(box * (*scale, *scale)),

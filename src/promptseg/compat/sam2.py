@@ -24,7 +24,7 @@ from promptseg import api
 from promptseg.compat.said import Said
 from promptseg.engine.candidates import single
 from promptseg.engine.segmenter import EncodedImage
-from promptseg.errors import ConfigError, PromptError, SessionError
+from promptseg.errors import ConfigError, ImageError, PromptError, SessionError
 from promptseg.geometry import Size
 from promptseg.io import images
 from promptseg.options import SegmentOptions
@@ -210,9 +210,14 @@ class SAM2ImagePredictor:
         """Look at several images of any sizes.
 
         Raises:
-            ImageError: an image is refused; none is set then.
+            ImageError: an image is refused, or it is no list of them; none is set then.
         """
         self.reset_predictor()
+        if not isinstance(image_list, (list, tuple)):
+            raise ImageError(
+                f"`set_image_batch` takes a list of images, got {type(image_list).__name__}",
+                hint="Use `set_image` for one",
+            )
         self._seen = [self.model.model.encode(images.to_rgb(image)) for image in image_list]
         self._is_batch = True
 

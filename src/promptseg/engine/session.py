@@ -35,7 +35,7 @@ class Session:
     def __init__(
         self, segmenter: Segmenter, image: ImageArray, *, options: SegmentOptions | None = None
     ) -> None:
-        self.options = options or SegmentOptions()
+        self.options = SegmentOptions() if options is None else options
         self._segmenter = segmenter
         self._image: EncodedImage | None = segmenter.encode(image)
         self._steps: tuple[Step, ...] = ()

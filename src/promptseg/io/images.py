@@ -97,6 +97,10 @@ def find(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         ImageError: a file is missing, or a folder or pattern has no images.
     """
+    paths = list(paths)
+    if "" in paths:
+        # As a path it would be the current folder, which an unset variable of a shell never means.
+        raise ImageError("there is no file ``", hint="For the current folder write `.`")
     return list(dict.fromkeys(found for path in paths for found in _expand(Path(path))))
 
 
@@ -113,6 +117,16 @@ def to_rgb(picture: Image.Image | np.ndarray) -> ImageArray:
             f"an image is a path, a Pillow image or an array, got {type(picture).__name__}",
             hint=ARRAY_HINT,
         )
+    try:
+        return _from_picture(picture)
+    except ImageError:
+        raise
+    # Pillow decodes only now, and knows modes that it cannot convert.
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"cannot decode the image: {error}") from error
+
+
+def _from_picture(picture: Image.Image) -> ImageArray:
     if picture.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
         return _from_array(np.asarray(picture).astype(np.uint16))
     if picture.mode == "F":

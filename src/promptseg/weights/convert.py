@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from promptseg.errors import ConfigError
 from promptseg.io.files import write_atomically
@@ -44,7 +47,7 @@ def convert(network: Sam2Network, path: str | Path, layout: Layout) -> str:
     # Copies, as both formats would keep two names of one tensor, or rows of one, together.
     tensors = {name: each.detach().cpu().clone() for name, each in named.items()}
     if layout == "meta":
-        write_atomically(path, lambda file: torch.save({"model": tensors}, file))
+        write_atomically(path, lambda file: _write_zip(tensors, file))
         return digest
     # transformers looks for this mark.
     metadata = {"format": "pt"}
@@ -53,3 +56,13 @@ def convert(network: Sam2Network, path: str | Path, layout: Layout) -> str:
     content = safetensors.torch.save(tensors, metadata=metadata)
     write_atomically(path, lambda file: file.write(content))
     return digest
+
+
+def _write_zip(tensors: Mapping[str, Tensor], file: BinaryIO) -> None:
+    try:
+        torch.save({"model": dict(tensors)}, file)
+    except RuntimeError as error:
+        # torch's writer puts an error of its own over that of a full disk.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise

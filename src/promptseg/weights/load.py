@@ -26,6 +26,9 @@ from promptseg.weights.identify import (
 from promptseg.weights.layouts import OURS, Layout
 from promptseg.weights.stored import DAMAGED_HINT, Stored, read
 
+# Bytes (torch's `c10/core/alignment.h`, `gAlignment`).
+ALIGNMENT = 64
+
 
 class Loaded(NamedTuple):
     """A network ready to answer, and what its file was found to be."""
@@ -93,8 +96,9 @@ def is_named(found: Identified, name: str) -> bool:
 def load_any(path: Path) -> Loaded:
     """Make the network of a file or folder of weights, whatever its layout, in float32.
 
-    Where the file has float32 too, its tensors stay in it until they are used. The network's digest
-    is that of its tensors and sizes: the same weights have the same in every layout.
+    Where the file has float32 too, tensors that are aligned stay in it until they are used. The
+    network's digest is that of its tensors and sizes: the same weights have the same in every
+    layout.
 
     Raises:
         WeightsError: the file is missing or damaged, or its tensors are not exactly those of a
@@ -136,7 +140,7 @@ def _network(found: Identified, given: Mapping[str, Tensor]) -> AnyNetwork:
     network = hollow(found.config)
     ours = network.state_dict()
     _check(found.layout, given, their_names(found.layout, ours))
-    tensors = {name: found.tensors[name].to(each.dtype) for name, each in ours.items()}
+    tensors = {name: _aligned(found.tensors[name].to(each.dtype)) for name, each in ours.items()}
     # What we write has the digest of what is in the file, which may be coarser.
     digest = identity_of(found.config, found.tensors if found.layout == OURS else tensors)
     if found.layout == OURS and found.digest != digest:
@@ -166,3 +170,12 @@ def _check(layout: Layout, given: Mapping[str, Tensor], wanted: Mapping[str, Ten
 def _is_finite(tensor: Tensor) -> bool:
     """Look at the extremes, which are NaN where any number is: forty times as quick as at all."""
     return all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """Return a tensor that begins where torch lets its own begin.
+
+    In a safetensors file it may begin anywhere, and kernels add up in another order there, so that
+    the same weights would give other bits.
+    """
+    return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()

@@ -80,12 +80,29 @@ def read(path: Path) -> Stored:
     try:
         if path.is_dir():
             return _read_folder(path)
+        if path.exists() and not path.is_file():
+            raise WeightsError(f"`{path}` is neither a file nor a folder", hint=KINDS_HINT)
         alone = path.name != TRANSFORMERS_FILE
         return _read_file(path, {} if alone else _read_sizes(path.with_name(TRANSFORMERS_CONFIG)))
     except OSError as error:
         raise WeightsError(
             f"cannot read the weights `{path}`: {reason(error)}", hint=KINDS_HINT
         ) from error
+
+
+def require_intact(path: Path) -> None:
+    """Compare a PyTorch archive's bytes with the checksums in it, which reading alone does not.
+
+    Raises:
+        WeightsError: they are not those that were written.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if broken := archive.testzip():
+            raise WeightsError(
+                f"`{path}` is damaged: `{broken}` in it is not what was written", hint=DAMAGED_HINT
+            )
 
 
 def _read_folder(folder: Path) -> Stored:
@@ -98,7 +115,7 @@ def _read_folder(folder: Path) -> Stored:
             names = ", ".join(f"`{each.name}`" for each in found)
             raise WeightsError(
                 f"the folder `{folder}` holds {len(found)} weights files: {names}",
-                hint="Name the file that you mean",
+                hint="Name the file that you mean; weights in several parts are not read",
             )
         [file] = found
     return _read_file(file, _read_sizes(folder / TRANSFORMERS_CONFIG))
@@ -187,6 +204,8 @@ def _plain(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
         WeightsError: one is of another kind than all that can be compared, joined and digested.
     """
     for name, tensor in tensors.items():
+        if not name.isprintable():
+            raise WeightsError(f"`{path}` holds a tensor named {name!r}", hint=DAMAGED_HINT)
         if not _is_dense(tensor):
             kind = f"{tuple(tensor.shape)} of {tensor.dtype}, {tensor.layout}, on {tensor.device}"
             raise WeightsError(
