@@ -33,9 +33,11 @@ def upsampled(logits, size):
     logits=npst.arrays(np.float32, st.tuples(*[st.integers(1, 11)] * 2), elements=VALUES),
     height=st.integers(1, 41),
     width=st.integers(1, 41),
+    frame=st.integers(0, 3),
 )
-def test_runs_are_those_of_the_whole_mask(logits, height, width):
-    """Any logits to any size, larger or smaller, give the bits of the slow twin."""
+def test_runs_are_those_of_the_whole_mask(logits, height, width, frame):
+    """Any logits, background round them or not, to any size, give the bits of the slow twin."""
+    logits = np.pad(logits, frame, constant_values=-1)
     size = Size(height, width)
     [runs] = to_runs(logits[None], size)
     mask = upsampled(logits, size) > 0

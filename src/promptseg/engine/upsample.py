@@ -48,41 +48,49 @@ def blend(
     share: Float32[np.ndarray, "*#s"],
 ) -> Float32[np.ndarray, "*s"]:
     """Mix two values linearly."""
-    mixed: np.ndarray = first * (np.float32(1) - share) + following * share
+    mixed: np.ndarray = first * (np.float32(1) - share)
+    mixed += following * share
     return mixed
 
 
 def _runs_of_one(logits: Float32[np.ndarray, "h w"], across: Taps, down: Taps) -> RunLength:
     size = Size(len(down.first), len(across.first))
     pixels = size.height * size.width
-    filled = np.flatnonzero((logits > 0).any(axis=0))
+    inside = logits > 0
+    filled = np.flatnonzero(inside.any(axis=0))
     if not filled.size:
         return RunLength(size, np.array([pixels]))
     left = int(np.searchsorted(across.following, filled[0]))
     right = int(np.searchsorted(across.first, filled[-1], side="right"))
     reach = slice(left, right)
-    grid = np.ascontiguousarray(logits.T)
+    rows = np.flatnonzero(inside.any(axis=1))
+    top, bottom = max(0, int(rows[0]) - 1), int(rows[-1]) + 2
+    grid = np.ascontiguousarray(logits[top:bottom].T)
     columns = blend(
         grid[across.first[reach]], grid[across.following[reach]], across.share[reach, None]
     )
-    places = _crossings(columns, down) + left * size.height
+    places = _crossings(columns, down, top=top, cells=len(logits)) + left * size.height
     return RunLength(size, np.diff(places, prepend=0, append=pixels))
 
 
-def _crossings(columns: Float32[np.ndarray, "W h"], down: Taps) -> RunArray:
+def _crossings(
+    columns: Float32[np.ndarray, "W h"], down: Taps, *, top: int, cells: int
+) -> RunArray:
     """Where the mask turns on and off, counted down one column of pixels after the other.
 
-    A place that is named twice is a run without pixels.
+    `columns` begin with row `top` of `cells`; all rows that are left out are background, and so is
+    the last of them on either side unless the map ends there. A place that is named twice is a run
+    without pixels.
     """
-    cells = columns.shape[1]
     height = len(down.first)
     # Gap `k` lies between cells `k - 1` and `k`; the outer two hold no rows and end at background.
     starts = np.searchsorted(down.first, np.arange(cells))
-    lower = np.concatenate([[0], starts[:-1], [height]])
-    upper = np.concatenate([[0], starts[1:], [height]])
+    gaps = slice(top, top + columns.shape[1] + 1)
+    lower = np.concatenate([[0], starts[:-1], [height]])[gaps]
+    upper = np.concatenate([[0], starts[1:], [height]])[gaps]
     framed = np.pad(columns, ((0, 0), (1, 1)), constant_values=-1)
     inside = framed > 0
-    column, gap = np.divmod(np.flatnonzero(inside[:, 1:] != inside[:, :-1]), cells + 1)
+    column, gap = np.divmod(np.flatnonzero(inside[:, 1:] != inside[:, :-1]), len(lower))
 
     rows = lower[gap, None] + np.arange((upper - lower).max())
     shares = down.share[np.minimum(rows, height - 1)]
