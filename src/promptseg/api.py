@@ -132,6 +132,7 @@ class Model:
 
         Raises:
             PromptError: a prompt does not fit the image or this model.
+            OutOfMemoryError: there is not enough memory for one object alone.
         """
         for number, prompt in enumerate(prompts):
             with numbered("prompt", number, of=len(prompts)):

@@ -13,6 +13,7 @@ from promptseg import settings
 from promptseg.bench import doctor
 from promptseg.bench.doctor import DeviceFacts, Diagnosis, advise
 from promptseg.cli.main import main
+from promptseg.errors import OutOfMemoryError
 
 CPU = DeviceFacts(name="cpu", model="x", free_bytes=None, gflops={"float32": 100.0})
 CARD = DeviceFacts(
@@ -128,3 +129,14 @@ def test_this_machine(capsys, monkeypatch):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("device:") and "GFLOP/s float32" in line for line in lines)
+
+
+def test_a_full_device_is_no_reason_to_fail(monkeypatch):
+    """Just then the doctor is needed: no rate, no runtime, and it is said."""
+
+    def full(*_):
+        raise OutOfMemoryError("device `cuda:0` has no memory left")
+
+    monkeypatch.setattr(doctor.Runtime, "choose", full)
+    assert doctor._rate("cpu", "float32") is None
+    assert doctor._runtime(settings.Settings()) == "nothing: device `cuda:0` has no memory left"

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from huggingface_hub import constants
 import promptseg
 from promptseg.bench.machine import processor, product_rate
 from promptseg.engine.runtime import DTYPES, Runtime
-from promptseg.errors import ConfigError
+from promptseg.errors import ConfigError, PromptsegError
 from promptseg.settings import Settings
 from promptseg.weights import catalog
 from promptseg.weights.download import at_hand
@@ -116,7 +116,7 @@ def diagnose(settings: Settings) -> Diagnosis:
         extras={name: find_spec(module) is not None for name, module in EXTRAS.items()},
         advice=(),
     )
-    return Diagnosis(**{**vars(found), "advice": tuple(advise(found))})
+    return replace(found, advice=tuple(advise(found)))
 
 
 def advise(found: Diagnosis) -> list[str]:
@@ -213,14 +213,14 @@ def _rate(device: str, dtype: str) -> float | None:
         place = Runtime.choose(device, dtype).device
         # Small, because a CPU without float16 takes a second for a large one.
         return product_rate(place, DTYPES[dtype], side=512 if device == "cpu" else 4096, times=8)
-    except (ConfigError, RuntimeError):
+    except (PromptsegError, RuntimeError):
         return None
 
 
 def _runtime(settings: Settings) -> str:
     try:
         return str(Runtime.choose(settings.device, settings.dtype))
-    except ConfigError as error:
+    except PromptsegError as error:
         return f"{NOTHING}: {error}"
 
 

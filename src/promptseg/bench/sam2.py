@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import platform
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,18 +33,12 @@ from promptseg.engine.upsample import to_runs
 from promptseg.errors import ConfigError
 from promptseg.geometry import Size
 from promptseg.nn.outputs import ImageFeatures, PromptTensors
-from promptseg.nn.sam2 import config as sizes
 from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
 from promptseg.prompts import Points
 from promptseg.requests import SegmentRequest
+from promptseg.weights.identify import SIZES
 
-SIZES = {
-    "tiny": sizes.TINY,
-    "small": sizes.SMALL,
-    "base-plus": sizes.BASE_PLUS,
-    "large": sizes.LARGE,
-}
 # Products of the encoder, and of one prompt without any saving, at 1024 pixels, counted by layer.
 ENCODER_GFLOP = {"tiny": 291, "small": 359, "base-plus": 646, "large": 1823}
 PROMPT_GFLOP = 3.64
@@ -204,8 +199,7 @@ def _batched(peer: Peer, grids: list[Tensor], points: Tensor) -> Iterator[Tensor
 
 def _use(answers: Callable[[], Iterator[Tensor]]) -> None:
     """Take every answer and let go of it, as the engine does; keeping them costs page faults."""
-    for _ in answers():
-        pass
+    deque(answers(), maxlen=0)
 
 
 def _agreement(ours: Tensor, peer: Tensor, truth: Tensor) -> str:

@@ -96,7 +96,8 @@ class Segmenter:
             for work, image in zip(group, self._encode(group), strict=True):
                 for asked, masks in zip(work.asked, self._decode(image, work.asked), strict=True):
                     answers[asked.request][asked.place] = masks
-        logger.debug("answered %d requests; %s", len(requests), self.usage())
+        if logger.isEnabledFor(logging.DEBUG):  # asking a device for its free memory takes time
+            logger.debug("answered %d requests; %s", len(requests), self.usage())
         return [
             Masks.concatenate([found[place] for place in sorted(found)])
             if found
