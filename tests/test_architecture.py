@@ -14,9 +14,9 @@ from promptseg import errors
 NOUNS = (
     "drawing",
     "errors",
-    "export.coco",
-    "export.overlay",
-    "export.png",
+    "formats.coco",
+    "formats.overlay",
+    "formats.png",
     "geometry",
     "io.images",
     "masks",

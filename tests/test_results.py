@@ -236,3 +236,40 @@ def test_logits_of_an_answer_cannot_be_changed(masks):
     assert not answer.logits.any()
     with pytest.raises(ValueError, match="read-only"):
         answer.logits[0] = 1
+
+
+KNOWN = {
+    "stability": np.array([0.5, 0.75], np.float32),
+    "points": np.array([[1.0, 2.0], [3.0, 4.0]]),
+    "crops": np.array([[0.0, 0.0, 7.0, 5.0], [1.0, 0.0, 7.0, 5.0]]),
+    "labels": np.array(["cat", "a dog"]),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_column_that_may_be_missing_follows_its_masks(name):
+    """What is known of each mask is chosen and joined with it, and missing where a part lacks it."""
+    some = replace(Masks.from_numpy(stripes(2)), **{name: KNOWN[name]})
+    joined = Masks.concatenate([some[[1, 0]], some, Masks.empty(SIZE)])
+    assert (getattr(joined, name) == KNOWN[name][[1, 0, 0, 1]]).all()
+    assert getattr(Masks.concatenate([some, Masks.from_numpy(stripes(1))]), name) is None
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(some, name)[0] = getattr(some, name)[1]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_column_that_may_be_missing_has_a_row_for_each_mask(name):
+    """A row too few, or rows of another shape, are refused by the column's name."""
+    with pytest.raises(MaskError, match=name):
+        replace(Masks.from_numpy(stripes(2)), **{name: KNOWN[name][:1]})
+    with pytest.raises(MaskError, match=name):
+        replace(Masks.from_numpy(stripes(2)), **{name: KNOWN[name][:, None]})
+
+
+def test_a_search_that_ended_early_says_so():
+    """Masks of a search that ended early stay marked, and one such part marks the whole."""
+    early = replace(Masks.from_numpy(stripes(2)), complete=False)
+    assert not early[0].complete
+    assert not Masks.concatenate([Masks.from_numpy(stripes(1)), early]).complete
+    assert "ended early" in repr(early)
+    assert "ended early" in repr(early[[]])

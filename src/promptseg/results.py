@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,9 +19,11 @@ from promptseg.shapes import (
     FlagArray,
     ImageArray,
     IndexArray,
+    LabelColumn,
     LogitStack,
     MaskStack,
     OverlapArray,
+    PointArray,
     ScoreArray,
 )
 
@@ -37,6 +39,23 @@ COLUMNS = {
 }
 
 
+class Column(NamedTuple):
+    """What a column that may be missing holds: its kind of numbers, and the shape of a row."""
+
+    dtype: type[np.generic]
+    row: tuple[int, ...] | None
+
+
+# A row of logits has the model's own resolution, whatever that is.
+OPTIONAL = {
+    "stability": Column(np.float32, ()),
+    "points": Column(np.float64, (2,)),
+    "crops": Column(np.float64, (4,)),
+    "labels": Column(np.str_, ()),
+    "logits": Column(np.float32, None),
+}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Masks:
     """Masks of one image; row i of every column is about mask i.
@@ -44,7 +63,12 @@ class Masks:
     `scores` are predicted IoU and `presence` the probability of there being an object, both 0..1.
     `objects` says which prompt of the request a mask answers, `candidates` which of its candidates
     it is. `confident` is false where none reached the threshold and this is the best there was.
-    `logits`, where asked for, are at the model's own resolution.
+
+    The other columns are None where nothing is known: `stability` says how much of a mask a higher
+    threshold leaves beside a lower one, 0..1; `points` (x, y) and `crops` (x0, y0, x1, y1) say what
+    `everything` asked and in which part of the image; `labels` name what a mask is of; `logits`,
+    where asked for, are at the model's own resolution. `complete` is false where the search ended
+    early, so that there may be more.
 
     Raises:
         MaskError: a column has another length, or a mask another size.
@@ -57,7 +81,12 @@ class Masks:
     candidates: IndexArray
     presence: ScoreArray
     confident: FlagArray
+    stability: ScoreArray | None = None
+    points: PointArray | None = None
+    crops: BoxArray | None = None
+    labels: LabelColumn | None = None
     logits: LogitStack | None = None
+    complete: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", Size(*self.size))
@@ -71,12 +100,15 @@ class Masks:
                 raise MaskError(f"{len(self.runs)} masks, but `{name}` has shape {column.shape}")
             column.flags.writeable = False
             object.__setattr__(self, name, column)
-        if self.logits is not None:
-            logits: LogitStack = np.array(self.logits, dtype=np.float32)
-            if logits.ndim != 3 or len(logits) != len(self.runs):
-                raise MaskError(f"{len(self.runs)} masks, but `logits` has shape {logits.shape}")
-            logits.flags.writeable = False
-            object.__setattr__(self, "logits", logits)
+        for name, (dtype, row) in OPTIONAL.items():
+            if getattr(self, name) is None:
+                continue
+            column = np.array(getattr(self, name), dtype=dtype)
+            fits = column.ndim == 3 if row is None else column.shape[1:] == row
+            if not fits or len(column) != len(self.runs):
+                raise MaskError(f"{len(self.runs)} masks, but `{name}` has shape {column.shape}")
+            column.flags.writeable = False
+            object.__setattr__(self, name, column)
 
     @classmethod
     def of(cls, runs: Sequence[RunLength], *, size: Size, scores: ArrayLike | None = None) -> Masks:
@@ -123,10 +155,11 @@ class Masks:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Masks]) -> Masks:
-        """Put masks of one image one after another; logits stay where every part has them.
+        """Put masks of one image one after another.
 
-        A part whose objects have numbers of parts before it is numbered on from theirs, so that
-        objects of separate answers stay separate.
+        Columns that may be missing stay where every part with masks has them. A part whose objects
+        have numbers of parts before it is numbered on from theirs, so that objects of separate
+        answers stay separate.
         """
         if not parts:
             raise MaskError(
@@ -137,17 +170,16 @@ class Masks:
                 raise MaskError(
                     f"masks of one image have one size, got {parts[0].size}, {part.size}"
                 )
-        columns = {
+        filled = [part for part in parts if len(part)]
+        columns: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS
         }
         columns["objects"] = _numbered_on([part.objects for part in parts])
-        logits = [part.logits for part in parts if len(part)]
-        known = [each for each in logits if each is not None]
-        alike = bool(known) and len(known) == len(logits) and len({a.shape[1:] for a in known}) == 1
+        columns |= {name: _joined([getattr(part, name) for part in filled]) for name in OPTIONAL}
         return cls(
             size=parts[0].size,
             runs=tuple(mask for part in parts for mask in part.runs),
-            logits=np.concatenate(known) if alike else None,
+            complete=all(part.complete for part in parts),
             **columns,
         )
 
@@ -160,10 +192,10 @@ class Masks:
     def __getitem__(self, index: SupportsIndex | slice | ArrayLike) -> Masks:
         """Return the chosen masks, in the order chosen; one number gives `Masks` of length one."""
         rows = self._rows(index)
-        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
-        runs = tuple(self.runs[row] for row in rows.tolist())
-        logits = None if self.logits is None else self.logits[rows]
-        return replace(self, runs=runs, logits=logits, **columns)
+        names = (*COLUMNS, *OPTIONAL)
+        known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        columns = {name: column[rows] for name, column in known.items()}
+        return replace(self, runs=tuple(self.runs[row] for row in rows.tolist()), **columns)
 
     @property
     def boxes(self) -> BoxArray:
@@ -234,15 +266,24 @@ class Masks:
 
     def __repr__(self) -> str:
         if not len(self):
-            return f"Masks(none, {self.size})"
+            return f"Masks(none, {self.size}{'' if self.complete else ', ended early'})"
         unsure = int((~self.confident).sum())
         scores = ", ".join(f"{score:.2f}" for score in self.scores[:4])
         more = ", ..." if len(self) > 4 else ""
         notes = f", {unsure} not confident" if unsure else ""
+        notes += "" if self.complete else ", ended early"
         return (
             f"Masks({len(self)} of {len(np.unique(self.objects))} objects, {self.size}, "
             f"scores [{scores}{more}]{notes})"
         )
+
+
+def _joined(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Put columns one after another; None where one is missing, or rows differ in shape."""
+    known = [column for column in columns if column is not None]
+    if not known or len(known) < len(columns) or len({each.shape[1:] for each in known}) > 1:
+        return None
+    return np.concatenate(known)
 
 
 def _numbered_on(columns: Sequence[IndexArray]) -> IndexArray:

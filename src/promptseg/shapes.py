@@ -17,7 +17,7 @@ import numpy as np
 # jaxtyping doubles the time of importing this package, and only a type checker, or an import hook,
 # which has loaded it by then, reads these shapes.
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
-    from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, UInt8
+    from jaxtyping import Bool, Float, Float32, Float64, Int64, Num, Shaped, UInt8
 
     ImageArray = UInt8[np.ndarray, "H W 3"]
     MaskArray = Bool[np.ndarray, "H W"]
@@ -30,6 +30,7 @@ if TYPE_CHECKING or "jaxtyping" in sys.modules:
     ScoreArray = Float32[np.ndarray, " n"]
     IndexArray = Int64[np.ndarray, " n"]
     FlagArray = Bool[np.ndarray, " n"]
+    LabelColumn = Shaped[np.ndarray, " n"]
     OverlapArray = Float64[np.ndarray, "n m"]
     LogitArray = Float[np.ndarray, "h w"]
     LogitStack = Float32[np.ndarray, "n h w"]
@@ -40,4 +41,4 @@ if TYPE_CHECKING or "jaxtyping" in sys.modules:
 else:
     ImageArray = MaskArray = MaskStack = PointArray = LabelArray = BoxArray = BoxRow = np.ndarray
     ScoreArray = IndexArray = FlagArray = OverlapArray = LogitArray = LogitStack = np.ndarray
-    PointRow = CoverArray = RunArray = RingArray = HintArray = np.ndarray
+    LabelColumn = PointRow = CoverArray = RunArray = RingArray = HintArray = np.ndarray

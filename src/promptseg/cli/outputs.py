@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 
 from promptseg.cli.formats import Format
 from promptseg.errors import ConfigError, OutputError, reason
-from promptseg.export import coco, overlay, png
+from promptseg.formats import coco, overlay, png
 from promptseg.io.images import SUFFIXES
 from promptseg.prompts import Prompt
 from promptseg.results import Masks

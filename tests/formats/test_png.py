@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from promptseg.errors import OutputError
-from promptseg.export import png
+from promptseg.formats import png
 from promptseg.geometry import Size
 from promptseg.results import Masks
 

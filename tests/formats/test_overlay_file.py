@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from promptseg.export import overlay
+from promptseg.formats import overlay
 from promptseg.io import images
 from promptseg.prompts import Box, MaskHint, Points, Prompt
 from promptseg.results import Masks

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools.coco import COCO
 
-from promptseg.export import coco
+from promptseg.formats import coco
 from promptseg.geometry import Size
 from promptseg.results import Masks
 
