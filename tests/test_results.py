@@ -248,7 +248,7 @@ KNOWN = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_column_that_may_be_missing_follows_its_masks(name):
-    """What is known of each mask is chosen and joined with it, and missing where a part lacks it."""
+    """What is known of masks is chosen and joined with them, and missing where a part lacks it."""
     some = replace(Masks.from_numpy(stripes(2)), **{name: KNOWN[name]})
     joined = Masks.concatenate([some[[1, 0]], some, Masks.empty(SIZE)])
     assert (getattr(joined, name) == KNOWN[name][[1, 0, 0, 1]]).all()

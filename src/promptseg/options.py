@@ -3,10 +3,77 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from numbers import Real
+from numbers import Integral, Real
+from typing import Literal, get_args
 
 from promptseg.errors import ConfigError
+
+# Beyond these a grid has more points than a large photo has pixels to tell apart.
+MOST_POINTS_PER_SIDE, MOST_CROP_LAYERS = 512, 4
+
+
+Overlap = Literal["allow", "score", "area", "order"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TidyOptions:
+    """What is done to masks once they are found, in the order of the fields; by default nothing.
+
+    Raises:
+        ConfigError: a value is of the wrong kind or out of range.
+    """
+
+    min_score: float = field(
+        default=0.0, metadata={"help": "Leave out masks whose predicted IoU is below this."}
+    )
+    min_stability: float = field(
+        default=0.0, metadata={"help": "Leave out masks whose stability is known and below this."}
+    )
+    keep_best: bool = field(
+        default=False,
+        metadata={"help": "Where all would be left out, keep the one with the highest score."},
+    )
+    fill_holes: int = field(
+        default=0, metadata={"help": "Fill holes of at most so many pixels of the image."}
+    )
+    drop_specks: int = field(
+        default=0,
+        metadata={"help": "Drop regions of at most so many pixels, never a mask's largest."},
+    )
+    smooth: float = field(
+        default=0.0, metadata={"help": "Smooth outlines over so many pixels of the image."}
+    )
+    max_iou: float = field(
+        default=1.0,
+        metadata={"help": "Of two masks that overlap more than this, keep the better one."},
+    )
+    max_containment: float = field(
+        default=1.0,
+        metadata={"help": "Leave out a mask of which more than this share lies in a better one."},
+    )
+    overlap: Overlap = field(
+        default="allow",
+        metadata={
+            "help": "Which mask keeps pixels that several claim: all (allow), the one with the "
+            "higher score, the one with the smaller area, or the earlier one in order."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("min_score", "min_stability", "max_iou", "max_containment"):
+            _require_share(self, name)
+        for name in ("fill_holes", "drop_specks"):
+            _require_count(self, name, least=0)
+        _require_number(self, "smooth", least=0)
+        _require_flag(self, "keep_best")
+        _require_one_of(self, "overlap", get_args(Overlap))
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether masks come out as they went in."""
+        return self == TidyOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +99,115 @@ class SegmentOptions:
         default=False,
         metadata={"help": "Keep the low-resolution logits of each mask, to feed back as a hint."},
     )
+    tidy: TidyOptions = field(default_factory=TidyOptions)
 
     def __post_init__(self) -> None:
-        threshold = self.threshold
-        if isinstance(threshold, bool) or not isinstance(threshold, Real):
-            raise ConfigError(f"`threshold` must be a number, got {threshold!r}")
-        if not (math.isfinite(threshold) and 0 <= threshold <= 1):
-            raise ConfigError(
-                f"`threshold` must lie in 0..1, got {threshold:g}",
-                hint="It is compared with the predicted IoU of a mask, which lies in 0..1",
-            )
+        _require_share(
+            self, "threshold", "It is compared with the predicted IoU of a mask, which lies in 0..1"
+        )
         for name in ("all_candidates", "logits"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"`{name}` must be true or false, got {getattr(self, name)!r}")
+            _require_flag(self, name)
+        _require_tidy(self)
+
+
+Detail = Literal["coarse", "normal", "fine"]
+
+# What the dial sets: points along a side of the image, and how often it is cut into crops. `normal`
+# is what SAM 2's generator does unless told otherwise.
+DETAILS: dict[str, tuple[int, int]] = {"coarse": (16, 0), "normal": (32, 0), "fine": (32, 1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverythingOptions:
+    """How `everything` looks for regions: one dial, and what can be set by itself.
+
+    Numbers that are not given are those of SAM 2's `SAM2AutomaticMaskGenerator`, or the dial's; the
+    two thresholds, where not given, are the model's own (`NetworkSpec`).
+
+    Raises:
+        ConfigError: a value is of the wrong kind or out of range.
+    """
+
+    detail: Detail = field(
+        default="normal",
+        metadata={"help": "How closely to look: coarse, normal or fine."},
+    )
+    points_per_side: int | None = field(
+        default=None, metadata={"help": "Points along each side of the grid. [default: by detail]"}
+    )
+    crop_layers: int | None = field(
+        default=None,
+        metadata={
+            "help": "How often to look again at crops of half the side. [default: by detail]"
+        },
+    )
+    crop_points_downscale: float = field(
+        default=1.0,
+        metadata={"help": "By how much the points along a side get fewer with each crop layer."},
+    )
+    crop_overlap: float = field(
+        default=512 / 1500,
+        metadata={"help": "Share of the image's shorter side by which crops overlap, doubled."},
+    )
+    threshold: float | None = field(
+        default=None, metadata={"help": "Least predicted IoU. [default: the model's own]"}
+    )
+    stability_threshold: float | None = field(
+        default=None, metadata={"help": "Least stability. [default: the model's own]"}
+    )
+    stability_offset: float = field(
+        default=1.0,
+        metadata={"help": "How far the threshold of logits moves to measure stability."},
+    )
+    max_box_iou: float = field(
+        default=0.7,
+        metadata={"help": "Of masks whose boxes overlap more than this, keep the better one."},
+    )
+    max_crop_iou: float = field(
+        default=0.7,
+        metadata={"help": "The same between crops, where a smaller crop is the better one."},
+    )
+    edge_margin: int = field(
+        default=20,
+        metadata={"help": "Leave out masks that end so near to the edge of a crop, in pixels."},
+    )
+    min_region_area: int = field(
+        default=0,
+        metadata={"help": "Fill holes and drop specks of fewer pixels of the image than this."},
+    )
+    refine: bool = field(
+        default=False,
+        metadata={"help": "Ask once more with each mask found as a hint."},
+    )
+    time_budget: float | None = field(
+        default=None,
+        metadata={"help": "Seconds after which to return what is found so far."},
+    )
+    tidy: TidyOptions = field(default_factory=TidyOptions)
+
+    def __post_init__(self) -> None:
+        _require_one_of(self, "detail", get_args(Detail))
+        points, layers = DETAILS[self.detail]
+        if self.points_per_side is None:
+            object.__setattr__(self, "points_per_side", points)
+        if self.crop_layers is None:
+            object.__setattr__(self, "crop_layers", layers)
+        _require_count(self, "points_per_side", least=1, most=MOST_POINTS_PER_SIDE)
+        _require_count(self, "crop_layers", least=0, most=MOST_CROP_LAYERS)
+        _require_number(self, "crop_points_downscale", least=1)
+        _require_share(self, "crop_overlap")
+        for name in ("threshold", "stability_threshold"):
+            if getattr(self, name) is not None:
+                _require_share(self, name)
+        _require_number(self, "stability_offset", least=0)
+        for name in ("max_box_iou", "max_crop_iou"):
+            _require_share(self, name)
+        _require_count(self, "edge_margin", least=0)
+        _require_count(self, "min_region_area", least=0)
+        _require_flag(self, "refine")
+        if self.time_budget is not None:
+            _require_number(self, "time_budget", least=0)
+        _require_tidy(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +260,51 @@ def _require_least(record: object, **least: int) -> None:
     for name, bound in least.items():
         if not getattr(record, name) >= bound:
             raise ConfigError(f"`{name}` is at least {bound}, got {getattr(record, name)}")
+
+
+def _require_number(record: object, name: str, *, least: float) -> None:
+    value = getattr(record, name)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ConfigError(f"`{name}` must be a number, got {value!r}")
+    number = float(value)
+    if not (math.isfinite(number) and number >= least):
+        raise ConfigError(f"`{name}` is at least {least:g}, got {number:g}")
+
+
+def _require_share(record: object, name: str, hint: str | None = None) -> None:
+    value = getattr(record, name)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ConfigError(f"`{name}` must be a number, got {value!r}")
+    number = float(value)
+    if not (math.isfinite(number) and 0 <= number <= 1):
+        raise ConfigError(f"`{name}` must lie in 0..1, got {number:g}", hint=hint)
+
+
+def _require_count(record: object, name: str, *, least: int, most: int | None = None) -> None:
+    value = getattr(record, name)
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigError(f"`{name}` must be a whole number, got {value!r}")
+    number = int(value)
+    if number < least or (most is not None and number > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ConfigError(f"`{name}` is {bounds}, got {number}")
+
+
+def _require_flag(record: object, name: str) -> None:
+    if not isinstance(getattr(record, name), bool):
+        raise ConfigError(f"`{name}` must be true or false, got {getattr(record, name)!r}")
+
+
+def _require_one_of(record: object, name: str, known: Sequence[str]) -> None:
+    if getattr(record, name) not in known:
+        raise ConfigError(
+            f"`{name}` must be one of {', '.join(known)}, got {getattr(record, name)!r}"
+        )
+
+
+def _require_tidy(record: SegmentOptions | EverythingOptions) -> None:
+    if not isinstance(record.tidy, TidyOptions):
+        raise ConfigError(f"`tidy` must be `TidyOptions`, got {type(record.tidy).__name__}")
 
 
 def help_of(record: type, name: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from promptseg.errors import ConfigError, ImageError, PromptError
 from promptseg.geometry import Box, Size
-from promptseg.options import SegmentOptions
+from promptseg.options import EverythingOptions, SegmentOptions
 from promptseg.prompts import KINDS_HINT, NO_TEXT, MaskHint, Points, Prompt, as_prompt, numbered
 from promptseg.shapes import ImageArray
 
@@ -63,6 +63,31 @@ class SegmentRequest:
         return cls(
             image, tuple(map(as_prompt, prompts)), SegmentOptions() if options is None else options
         )
+
+    @property
+    def size(self) -> Size:
+        """The size of the image, which is that of the masks that come back."""
+        return Size(*self.image.shape[:2])
+
+
+@dataclass(frozen=True, eq=False)
+class EverythingRequest:
+    """What is in this image? All its regions.
+
+    Raises:
+        ImageError: the image is not H W 3 uint8.
+        ConfigError: the options are not `EverythingOptions`.
+    """
+
+    image: ImageArray
+    options: EverythingOptions = field(default_factory=EverythingOptions)
+
+    def __post_init__(self) -> None:
+        _require_pixels(self.image)
+        if not isinstance(self.options, EverythingOptions):
+            raise ConfigError(
+                f"`options` must be `EverythingOptions`, got {type(self.options).__name__}"
+            )
 
     @property
     def size(self) -> Size:
