@@ -99,7 +99,10 @@ class SegmentOptions:
         default=False,
         metadata={"help": "Keep the low-resolution logits of each mask, to feed back as a hint."},
     )
-    tidy: TidyOptions = field(default_factory=TidyOptions)
+    tidy: TidyOptions = field(
+        default_factory=TidyOptions,
+        metadata={"help": "What is done to the masks once they are found."},
+    )
 
     def __post_init__(self) -> None:
         _require_share(
@@ -183,7 +186,10 @@ class EverythingOptions:
         default=None,
         metadata={"help": "Seconds after which to return what is found so far."},
     )
-    tidy: TidyOptions = field(default_factory=TidyOptions)
+    tidy: TidyOptions = field(
+        default_factory=TidyOptions,
+        metadata={"help": "What is done to the masks once they are found."},
+    )
 
     def __post_init__(self) -> None:
         _require_one_of(self, "detail", get_args(Detail))
