@@ -21,6 +21,7 @@ test-full: .venv/developing
 bench: .venv/developing
 	$(BIN)/promptseg bench
 	$(BIN)/promptseg bench --suite sam2
+	$(BIN)/promptseg bench --suite everything
 
 lint: .venv/developing
 	$(BIN)/ruff check

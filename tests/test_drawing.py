@@ -2,10 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageFont
 
-from promptseg.drawing import Marks, overlay, palette
-from promptseg.errors import ImageError, MaskError
+from promptseg.drawing import PALETTE, Marks, apart, outlines, overlay
+from promptseg.drawing import numbers as labels
+from promptseg.drawing.colours import side_by_side
+from promptseg.drawing.coverage import Grid, cover, owners, shrink
+from promptseg.drawing.letters import font, shorten
+from promptseg.errors import ImageError, MaskError, MissingExtraError
 from promptseg.geometry import Size
 from promptseg.masks import RunLength
 
@@ -128,16 +135,204 @@ def test_an_image_of_another_kind_is_refused(image):
         overlay(image, [])
 
 
-def test_colours_differ_for_a_hundred_masks():
-    """No two of a hundred masks share a colour, and each is a valid one."""
-    colours = [palette(index) for index in range(100)]
-    assert len(set(colours)) == 100
-    assert all(0 <= level <= 255 for colour in colours for level in colour)
-
-
 def test_a_box_far_larger_than_the_picture_costs_no_more():
     """Only the part of a frame that lies in the picture is worked out."""
     assert np.array_equal(
         drawn(GREY, [], marks=marks(boxes=[(-1e12, 5, 1e12, 1e12)])),
         drawn(GREY, [], marks=marks(boxes=[(-500, 5, 500, 500)])),
     )
+
+
+def test_where_masks_overlap_no_colours_mix():
+    """A pixel has the colour of the smallest mask that it lies in, and the photo's, in halves."""
+    both = [square(side=31), square(left=20, top=20, side=23)]
+    picture = drawn(GREY, both, colours=[(200, 0, 0), (0, 0, 200)], opacity=0.5)
+    np.testing.assert_array_equal(picture[31, 31], [50, 50, 150])
+
+
+def test_lines_are_faint_under_smaller_masks():
+    """The edge of a large mask that runs behind a small one shows less there than elsewhere."""
+    large, small = square(left=5, top=5, side=41), square(left=35, top=13, side=23)
+    row = {"colours": [(100, 100, 100)] * 2, "opacity": 0.0}
+    picture = drawn(GREY, [large, small], **row).astype(int).mean(axis=2)
+    assert picture[8, 45] > 180
+    assert 100 < picture[24, 45] < 150
+
+
+@pytest.mark.parametrize("tile", [5, 17])
+@pytest.mark.parametrize("width", [0.7, 1.4, 3.3])
+def test_outlines_are_the_same_in_tiles(tile, width):
+    """Where the work is cut does not show."""
+    shape = np.hypot(*(np.indices((61, 67)) - 30)) % 23 < 13
+    mask = RunLength.from_mask(shape)
+    whole, cut = GREY.copy(), GREY.copy()
+    outlines.draw(whole, mask, (255, 0, 0), width=width, tile=1000)
+    outlines.draw(cut, mask, (255, 0, 0), width=width, tile=tile)
+    np.testing.assert_array_equal(cut, whole)
+
+
+def test_masks_apart_have_the_colours_of_the_palette_in_turn():
+    """Where nothing touches, mask i has colour i, and after the last one comes the first."""
+    masks = [square(left=6 * (i % 11), top=13 * (i // 11), side=2) for i in range(13)]
+    assert apart(masks) == [PALETTE[i % len(PALETTE)] for i in range(13)]
+    assert apart([]) == []
+
+
+labelled = arrays(np.int64, (11, 13), elements=st.integers(-1, 7))
+
+
+def masks_of(numbers):
+    """One mask for each number that occurs."""
+    return [RunLength.from_mask(numbers == each) for each in np.unique(numbers[numbers >= 0])]
+
+
+@given(labelled)
+def test_masks_are_side_by_side_within_two_pixels(numbers):
+    """The map of neighbours is that of comparing all pixels with all."""
+    masks = masks_of(numbers)
+    if not masks:
+        return
+    places = [np.argwhere(mask.to_mask()) for mask in masks]
+    gaps = [[np.abs(a[:, None] - b[None]).max(axis=2).min() for b in places] for a in places]
+    expected = (np.array(gaps) <= 2) & ~np.eye(len(masks), dtype=bool)
+    np.testing.assert_array_equal(side_by_side(masks), expected)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_neighbours_on_a_map_differ(seed):
+    """Regions round random places never border on one of the same colour; the same each time."""
+    centres = np.random.default_rng(seed).uniform(0, (61, 67), (40, 2))
+    pixels = np.moveaxis(np.indices((61, 67)), 0, -1)[:, :, None]
+    masks = masks_of(np.hypot(*np.moveaxis(pixels - centres, -1, 0)).argmin(axis=-1))
+    colours = apart(masks)
+    beside = side_by_side(masks)
+    assert not any(colours[i] == colours[j] for i, j in np.argwhere(beside))
+    assert apart(masks) == colours
+
+
+def test_an_empty_mask_has_a_colour_too():
+    """There is one colour for each mask, seen or not."""
+    nothing = RunLength.from_mask(np.zeros((61, 67), bool))
+    assert apart([nothing, square(), nothing]) == list(PALETTE[:3])
+    assert len(apart([nothing])) == 1
+
+
+@given(arrays(np.bool_, (23, 29)), st.integers(1, 23), st.integers(1, 29))
+def test_a_cell_knows_which_share_of_it_is_covered(mask, rows, columns):
+    """Counted from runs, the share is the mean of the mask's pixels in the cell."""
+    run = RunLength.from_mask(mask)
+    grid = Grid.over(run.size, Size(rows, columns))
+    share = np.zeros(grid.cells)
+    share[grid.window(run.box)] = cover(run, grid)
+    for row, (top, bottom) in enumerate(zip(grid.rows, grid.rows[1:], strict=False)):
+        for column, (left, right) in enumerate(zip(grid.columns, grid.columns[1:], strict=False)):
+            mean = mask[top:bottom, left:right].mean()
+            assert share[row, column] == pytest.approx(mean, abs=1e-6)
+
+
+def test_a_mask_made_small_keeps_its_shape():
+    """Half the pixels each way; at its own size a mask is as it was."""
+    block = np.ones((10, 10), bool)
+    small = shrink(RunLength.from_crop(block, left=4, top=8, size=Size(22, 26)), Size(11, 13))
+    assert small == RunLength.from_crop(block[:5, :5], left=2, top=4, size=Size(11, 13))
+    assert shrink(square(), Size(61, 67)) == square()
+    assert shrink(square(), Size(999, 999)) == square()
+
+
+def test_the_smallest_mask_owns_a_cell():
+    """Of masks one on the other the smallest is seen, and elsewhere the others."""
+    masks = [square(left=20, top=20, side=5), square(left=10, top=10, side=30)]
+    seen = owners(masks, Grid.coarse(Size(61, 67)))
+    assert (seen[22, 22], seen[12, 12], seen[1, 1]) == (0, 1, -1)
+
+
+@given(arrays(np.bool_, (11, 13)))
+def test_depths_are_distances_to_the_nearest_pixel_outside(inside):
+    """The quick way gives what measuring from each pixel to all others outside gives."""
+    outside = np.argwhere(~np.pad(inside, 1)) - 1
+    expected = np.zeros(inside.shape)
+    for y, x in np.argwhere(inside):
+        expected[y, x] = np.hypot(*(outside - (y, x)).T).min()
+    np.testing.assert_allclose(labels.depths(inside), expected, rtol=1e-6)
+
+
+def test_a_number_stands_in_the_middle_of_its_mask():
+    """The number counts from 0, and its place is the middle of the square that it lies on."""
+    [first, second] = labels.place([square(left=3, top=3, side=25), square(left=35, side=31)])
+    assert (first.text, first.x, first.y) == ("0", 15.5, 15.5)
+    assert (second.text, second.x, second.y) == ("1", 50.5, 32.5)
+    assert second.height >= first.height > 0
+
+
+def test_a_number_keeps_off_the_masks_on_its_own():
+    """On a mask with a smaller one in its middle the number stands beside that one."""
+    large, small = square(left=3, top=3, side=55), square(left=19, top=19, side=23)
+    for number in labels.place([large, small]):
+        hidden = small.to_mask()[int(number.y), int(number.x)]
+        assert hidden == (number.text == "1")
+        assert large.to_mask()[int(number.y), int(number.x)]
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        [],
+        [square(side=5)],
+        [RunLength.from_mask(np.zeros((61, 67), bool))],
+        [RunLength.from_crop(np.ones((61, 4), bool), left=9, top=0, size=Size(61, 67))],
+    ],
+)
+def test_without_room_there_is_no_number(masks):
+    """Small, thin and empty masks are drawn without one."""
+    assert labels.place(masks) == []
+    np.testing.assert_array_equal(drawn(GREY, masks, numbers=True), drawn(GREY, masks))
+
+
+def test_a_hidden_mask_has_no_number():
+    """Of two masks alike only the one that is seen is numbered."""
+    assert [number.text for number in labels.place([square(), square()])] == ["1"]
+
+
+def test_numbers_are_light_with_a_dark_rim():
+    """A number is written on request alone, white and near black whatever lies under it."""
+    plain, numbered = (drawn(GREY, [square()], opacity=0.0, numbers=on) for on in (False, True))
+    changed = (plain != numbered).any(axis=2)
+    y, x = np.nonzero(changed)
+    assert abs(y.mean() - 31) < 1
+    assert abs(x.mean() - 31) < 1
+    assert numbered[changed].max() == 255
+    assert numbered[changed].min() < 40
+
+
+def test_numbers_need_a_pillow_with_letters(monkeypatch):
+    """A build of Pillow without FreeType is named, and without numbers is enough."""
+
+    def missing(size):
+        raise ImportError("The _imagingft C module is not installed")
+
+    monkeypatch.setattr(ImageFont, "load_default", missing)
+    with pytest.raises(MissingExtraError, match="has no FreeType") as raised:
+        overlay(GREY, [square()], numbers=True)
+    assert "leave numbers out" in raised.value.hint
+    overlay(GREY, [square()])
+
+
+@given(st.text(), st.integers(30, 200))
+def test_a_shortened_line_fits(text, width):
+    """Whatever the text, its line is no wider than asked and has only letters of the font."""
+    letters = font(12)
+    line = shorten(text, letters, width=width)
+    assert letters.getlength(line) <= width
+    assert line.isascii()
+    assert line.isprintable() or not line
+
+
+def test_a_long_name_is_shortened_in_its_middle():
+    """The start and the end, which tell names apart, stay; accents go, as do strange letters."""
+    letters = font(12)
+    line = shorten("holiday-in-the-mountains-0017.jpg", letters, width=130)
+    start, end = line.split("...")
+    assert "holiday-in-the-mountains-0017.jpg".startswith(start)
+    assert "0017.jpg".endswith(end[-8:])
+    assert 0 <= len(start) - len(end) <= 1
+    assert shorten("été\n山.png", letters, width=999) == "ete??.png"

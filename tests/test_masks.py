@@ -94,6 +94,40 @@ def test_intersection_and_union_agree_with_pixels(pair):
     one, other = map(RunLength.from_mask, pair)
     assert one.intersection(other) == other.intersection(one) == (pair[0] & pair[1]).sum()
     assert one.union(other) == RunLength.from_mask(pair[0] | pair[1])
+    assert one.difference(other) == RunLength.from_mask(pair[0] & ~pair[1])
+    assert one.complement() == RunLength.from_mask(~pair[0])
+
+
+@modest
+@given(pairs)
+def test_a_mask_is_its_stretches(pair):
+    """Upright stretches code back to the mask, and know how much of each another mask covers."""
+    one, other = map(RunLength.from_mask, pair)
+    assert RunLength.from_stretches(one.stretches, one.size) == one
+    x, top, bottom = one.stretches
+    expected = [pair[1][a:b, column].sum() for column, a, b in zip(x, top, bottom, strict=True)]
+    np.testing.assert_array_equal(other.shares(one.stretches), expected)
+
+
+@modest
+@given(masks, st.integers(0, 12), st.integers(0, 12), st.integers(0, 13), st.integers(0, 13))
+def test_a_window_is_the_part_of_the_mask_in_a_box(mask, left, top, width, height):
+    """The pixels of any box of the image, also one that is empty or holds nothing."""
+    box = PixelBox(left, top, min(left + width, mask.shape[1]), min(top + height, mask.shape[0]))
+    if box.x0 <= box.x1 and box.y0 <= box.y1:
+        np.testing.assert_array_equal(
+            RunLength.from_mask(mask).to_window(box), mask[box.y0 : box.y1, box.x0 : box.x1]
+        )
+
+
+def test_what_many_masks_have_in_common_with_one_is_counted_at_once():
+    """Empty ones share nothing, and no masks are no counts."""
+    stack = np.zeros((4, 3, 5), bool)
+    stack[0, :, :3] = stack[1, 1:, 1:] = stack[3] = True
+    codes = [RunLength.from_mask(mask) for mask in stack]
+    assert codes[0].intersections(codes).tolist() == [9, 4, 0, 9]
+    assert codes[2].intersections(codes).tolist() == [0, 0, 0, 0]
+    assert codes[0].intersections([]).tolist() == []
 
 
 @modest
@@ -113,7 +147,7 @@ def test_masks_whose_boxes_do_not_meet_are_not_compared(monkeypatch):
     stack = np.zeros((2, 5, 7), bool)
     stack[0, :, :3] = stack[1, :, 3:] = True
     codes = [RunLength.from_mask(mask) for mask in stack]
-    monkeypatch.setattr(RunLength, "_common", None)
+    monkeypatch.setattr(RunLength, "intersections", None)
     np.testing.assert_array_equal(overlaps(codes[:1], codes[1:]), [[0.0]])
 
 
@@ -205,7 +239,13 @@ def test_masks_of_different_sizes_are_not_compared():
         RunLength.from_mask(np.ones((3, 5), bool)),
         RunLength.from_mask(np.ones((5, 3), bool)),
     )
-    for act in (one.intersection, one.union, lambda mask: overlaps([one], [mask])):
+    for act in (
+        one.intersection,
+        one.union,
+        one.difference,
+        lambda mask: one.intersections([one, mask]),
+        lambda mask: overlaps([one], [mask]),
+    ):
         with pytest.raises(MaskError, match="different sizes cannot be compared: 5 x 3"):
             act(other)
 

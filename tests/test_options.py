@@ -5,7 +5,14 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from promptseg.errors import ConfigError
-from promptseg.options import SegmentOptions, StreamOptions, TrainOptions, help_of
+from promptseg.options import (
+    EverythingOptions,
+    SegmentOptions,
+    StreamOptions,
+    TidyOptions,
+    TrainOptions,
+    help_of,
+)
 
 
 def test_the_defaults_ask_for_the_best_mask_alone():
@@ -47,10 +54,51 @@ def test_a_switch_is_true_or_false(name):
         SegmentOptions(**{name: "yes"})
 
 
-def test_every_option_explains_itself():
+@pytest.mark.parametrize("record", [SegmentOptions, TidyOptions, EverythingOptions])
+def test_every_option_explains_itself(record):
     """Flags and docs are made from the help of each field."""
-    for entry in fields(SegmentOptions):
-        assert help_of(SegmentOptions, entry.name).endswith(".")
+    for entry in fields(record):
+        assert help_of(record, entry.name).endswith((".", "]"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("min_score", 1.5, "must lie in 0..1, got 1.5"),
+        ("min_stability", -0.5, "must lie in 0..1, got -0.5"),
+        ("max_iou", float("nan"), "must lie in 0..1, got nan"),
+        ("max_containment", "0.5", "must be a number, got '0.5'"),
+        ("fill_holes", -1, "is at least 0, got -1"),
+        ("drop_specks", 2.5, "must be a whole number, got 2.5"),
+        ("smooth", 128, "is 0 to 127, got 128"),
+        ("keep_best", 1, "must be true or false, got 1"),
+        ("overlap", "largest", "must be one of allow, score, area, order, got 'largest'"),
+    ],
+)
+def test_tidying_within_bounds_only(name, value, part):
+    """The sentence names the option, its bounds, and what came."""
+    with pytest.raises(ConfigError) as caught:
+        TidyOptions(**{name: value})
+    assert str(caught.value) == f"`{name}` {part}"
+
+
+def test_every_way_to_tidy_is_documented(root):
+    """The guide's table has each field with its default and its meaning, in order."""
+    guide = (root / "docs" / "postprocessing.md").read_text()
+    rows = [
+        f"| `{entry.name}` | `{entry.default}` | {entry.metadata['help']} |"
+        for entry in fields(TidyOptions)
+    ]
+    assert "\n".join(rows) in guide
+
+
+def test_tidying_changes_nothing_unless_asked():
+    """Keeping the best where all would go asks for nothing to go."""
+    assert TidyOptions().changes_nothing
+    assert TidyOptions(keep_best=True).changes_nothing
+    assert not TidyOptions(fill_holes=1).changes_nothing
+    with pytest.raises(ConfigError, match="`tidy` must be `TidyOptions`, got dict"):
+        SegmentOptions(tidy={"fill_holes": 1})
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from skimage.measure import label
 
 from promptseg.geometry import Size
 from promptseg.masks import RunLength
+from promptseg.polygons import join, untangle
 
 # Generating may be slow on a busy machine, which says nothing about what is generated.
 modest = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -132,3 +133,27 @@ def test_another_rasteriser_agrees(radius):
     disc = (y - 13) ** 2 + (x - 15) ** 2 <= radius**2
     (polygon,) = RunLength.from_mask(disc).polygons()
     np.testing.assert_array_equal(polygon2mask(disc.shape, polygon.exterior[:, ::-1] - 0.5), disc)
+
+
+def test_a_ring_that_touches_itself_is_cut_apart():
+    """A region that goes round a hole and meets itself at a corner has the hole as its own ring."""
+    mask = np.ones((3, 3), bool)
+    mask[1, 1] = mask[2, 2] = False
+    (polygon,) = RunLength.from_mask(mask).polygons()
+    assert polygon.holes == ()
+    clean = untangle(polygon)
+    assert sorted(map(tuple, clean.exterior.tolist())) == [
+        (0, 0), (0, 3), (2, 2), (2, 3), (3, 0), (3, 2),
+    ]  # fmt: skip
+    assert sorted(map(tuple, clean.holes[0].tolist())) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_seam_is_walked_there_and_back():
+    """A hole is joined to the nearest corner of its exterior; nothing joins to nothing."""
+    mask = np.ones((3, 5), bool)
+    mask[1, 1] = False
+    joined = join(RunLength.from_mask(mask).polygons())
+    assert joined.tolist() == [
+        [0, 0], [1, 1], [1, 2], [2, 2], [2, 1], [1, 1], [0, 0], [5, 0], [5, 3], [0, 3],
+    ]  # fmt: skip
+    assert join([]).shape == (0, 2)

@@ -155,6 +155,17 @@ def test_overlaps_compare_masks_with_their_own_or_with_others(masks):
     np.testing.assert_allclose(masks[:1].overlaps(masks[3:]), [[0.25, 0.2]])
 
 
+def test_a_label_map_numbers_the_masks():
+    """One more than the row; the higher score wins a pixel, and of equal scores the earlier."""
+    masks = Masks.from_numpy(stripes(3), scores=[0.5, 0.75, 0.5])
+    numbers = masks.to_label_map()
+    assert numbers.dtype == np.int32
+    np.testing.assert_array_equal(numbers, np.tile([2, 2, 3, 0, 0, 0, 0], (5, 1)))
+    even = Masks.from_numpy(stripes(2)[::-1])
+    np.testing.assert_array_equal(even.to_label_map()[0], [1, 1, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(Masks.empty(SIZE).to_label_map(), np.zeros(SIZE))
+
+
 def test_polygons_are_a_list_for_each_mask(masks):
     """Every mask has its own list of polygons."""
     assert [len(each) for each in masks.polygons()] == [1] * 5

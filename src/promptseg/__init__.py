@@ -27,16 +27,20 @@ if TYPE_CHECKING:
     from promptseg.geometry import Box, Size
     from promptseg.io.images import read
     from promptseg.masks import RunLength
-    from promptseg.options import SegmentOptions
+    from promptseg.options import EverythingOptions, SegmentOptions, TidyOptions
     from promptseg.prompts import MaskHint, Points, Prompt
-    from promptseg.requests import SegmentRequest
+    from promptseg.requests import EverythingRequest, SegmentRequest
     from promptseg.results import Masks
+    from promptseg.tidying import detect_overlaps, tidy
+    from promptseg.tiles import Tiling
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Box",
     "ConfigError",
+    "EverythingOptions",
+    "EverythingRequest",
     "ImageError",
     "MaskError",
     "MaskHint",
@@ -55,10 +59,14 @@ __all__ = [
     "Session",
     "SessionError",
     "Size",
+    "TidyOptions",
+    "Tiling",
     "WeightsError",
     "__version__",
+    "detect_overlaps",
     "load",
     "read",
+    "tidy",
 ]
 
 _HOMES = {
@@ -79,10 +87,12 @@ _HOMES = {
     "geometry": ("Box", "Size"),
     "io.images": ("read",),
     "masks": ("RunLength",),
-    "options": ("SegmentOptions",),
+    "options": ("EverythingOptions", "SegmentOptions", "TidyOptions"),
     "prompts": ("MaskHint", "Points", "Prompt"),
-    "requests": ("SegmentRequest",),
+    "requests": ("EverythingRequest", "SegmentRequest"),
     "results": ("Masks",),
+    "tiles": ("Tiling",),
+    "tidying": ("detect_overlaps", "tidy"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

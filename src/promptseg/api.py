@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from promptseg.engine.cache import FeatureCache
+from promptseg.engine.everything import Progress, Search
+from promptseg.engine.large import TiledSearch, segment_tiled
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import EncodedImage, Segmenter, Usage
 from promptseg.engine.session import Session
 from promptseg.errors import ConfigError, PromptError
-from promptseg.io import images
+from promptseg.io import images, windows
 from promptseg.nn.protocol import NetworkSpec, Promptable
-from promptseg.options import SegmentOptions
+from promptseg.options import EverythingOptions, SegmentOptions
 from promptseg.prompts import Prompt, numbered
-from promptseg.requests import OnePrompt, SegmentRequest
+from promptseg.requests import EverythingRequest, OnePrompt, SegmentRequest, listed
 from promptseg.results import Masks
 from promptseg.settings import CACHE_BYTES
 from promptseg.shapes import ImageArray
+from promptseg.tiles import Tiling
 from promptseg.weights import catalog
 from promptseg.weights.load import load_source
 
 AnyImage: TypeAlias = "str | Path | Image.Image | np.ndarray"
 
 DEFAULT_OPTIONS = SegmentOptions()
+DEFAULT_EVERYTHING = EverythingOptions()
 
 
 def load(
@@ -86,16 +92,23 @@ class Model:
         prompts: OnePrompt | Sequence[OnePrompt],
         *,
         options: SegmentOptions = DEFAULT_OPTIONS,
+        tiling: Tiling | None = None,
     ) -> Masks:
         """Find the pixels of one object, or of several: one prompt each.
+
+        With a `tiling` a large image is looked at in parts (`engine.large.segment_tiled`).
 
         Raises:
             ImageError: the image is missing, damaged or refused.
             PromptError: a prompt does not fit the image or this model.
-            ConfigError: the options are not `SegmentOptions`.
+            ConfigError: the options are not `SegmentOptions`, or ask for logits of parts.
             OutOfMemoryError: there is not enough memory for one image or one object alone.
         """
-        return self.run([SegmentRequest.of(_pixels(image), prompts, options)])[0]
+        if tiling is None:
+            return self.run([SegmentRequest.of(_pixels(image), prompts, options)])[0]
+        _require(SegmentOptions, "options", options)
+        _require(Tiling, "tiling", tiling)
+        return segment_tiled(self, windows.open_image(image), listed(prompts), options, tiling)
 
     def run(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
         """Answer many requests, in order; each image is encoded once.
@@ -112,6 +125,58 @@ class Model:
                     hint="Make one with `SegmentRequest.of(image, prompts)`",
                 )
         return self._segmenter.segment(requests)
+
+    def everything(
+        self,
+        image: AnyImage,
+        *,
+        options: EverythingOptions = DEFAULT_EVERYTHING,
+        tiling: Tiling | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> Masks:
+        """Find all regions of an image, best first.
+
+        `progress` is called every few points. Where `time_budget` ends the search early, the masks
+        say so (`Masks.complete`). With a `tiling` a large image is looked at in parts.
+
+        Raises:
+            ImageError: the image is missing, damaged or refused.
+            ConfigError: the options are not `EverythingOptions`.
+            OutOfMemoryError: there is not enough memory for one crop or one point alone.
+        """
+        search = self.search(image, options=options, tiling=tiling)
+        for step in search:
+            if progress is not None:
+                progress(step)
+        return search.masks()
+
+    def search(
+        self,
+        image: AnyImage,
+        *,
+        options: EverythingOptions = DEFAULT_EVERYTHING,
+        tiling: Tiling | None = None,
+        grids: Sequence[ArrayLike] | None = None,
+    ) -> Search | TiledSearch:
+        """Begin what `everything` does: iterate to go on, and ask for the masks at any time.
+
+        `grids` are points of one's own for each layer of crops, p 2, as shares of a crop's sides.
+
+        Raises:
+            ImageError: the image is missing, damaged or refused.
+            ConfigError: the options are not `EverythingOptions`, or a grid is no grid.
+        """
+        _require(EverythingOptions, "options", options)
+        if tiling is None:
+            own = None if grids is None else tuple(map(np.asarray, grids))
+            return Search(self._segmenter, EverythingRequest(_pixels(image), options, own))
+        _require(Tiling, "tiling", tiling)
+        if grids is not None:
+            raise ConfigError("`grids` and `tiling` do not go together", hint="Leave one out")
+        trust = self.spec.trust
+        limits = {"max_iou": trust.max_iou, "max_containment": trust.max_containment}
+        options = replace(options, tidy=options.tidy.with_limits(**limits))
+        return TiledSearch(self, windows.open_image(image), options, tiling)
 
     def encode(self, image: AnyImage) -> EncodedImage:
         """Look at an image; what was seen lasts as long as the value that comes back.
@@ -147,12 +212,16 @@ class Model:
             ImageError: the image is missing, damaged or refused.
             ConfigError: the options are not `SegmentOptions`.
         """
-        if not isinstance(options, SegmentOptions):
-            raise ConfigError(f"`options` must be `SegmentOptions`, got {type(options).__name__}")
+        _require(SegmentOptions, "options", options)
         return Session(self._segmenter, _pixels(image), options=options)
 
     def __repr__(self) -> str:
         return f"Model({self.name}, {self.runtime})"
+
+
+def _require(kind: type, name: str, value: object) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"`{name}` must be `{kind.__name__}`, got {type(value).__name__}")
 
 
 def _share(runtime: Runtime) -> int | None:

@@ -94,6 +94,11 @@ class RunLength:
         return _from_places(places, size)
 
     @classmethod
+    def from_stretches(cls, stretches: Stretches, size: Size) -> RunLength:
+        """Code upright stretches that lie apart within an image of `size`, column by column."""
+        return _from_places(_ends(stretches, size), size)
+
+    @classmethod
     def from_coco(cls, code: Mapping[str, object]) -> RunLength:
         """Read `{"size": [height, width], "counts": a list or the compressed string}`."""
         if not isinstance(code, Mapping):
@@ -131,15 +136,22 @@ class RunLength:
 
     def to_crop(self) -> Crop:
         """Return the part of the mask inside its box, at the cost of that part."""
+        return Crop(self.to_window(self.box), self.box.x0, self.box.y0)
+
+    def to_window(self, box: PixelBox) -> MaskArray:
+        """Return the part of the mask inside a box of its image, at the cost of that part."""
         x, top, bottom = self.stretches
-        box = self.box
+        reach = slice(*np.searchsorted(x, (box.x0, box.x1)))
+        top, bottom = np.maximum(top[reach], box.y0), np.minimum(bottom[reach], box.y1)
+        some = top < bottom
+        x, top, bottom = x[reach][some], top[some], bottom[some]
         crop = np.zeros((box.y1 - box.y0 + 1, box.x1 - box.x0), dtype=np.bool_)
         crop[top - box.y0, x - box.x0] = True
         crop[bottom - box.y0, x - box.x0] = True
         # Row by row, which is several times faster than `np.logical_xor.accumulate`.
         for row in range(1, len(crop)):
             np.logical_xor(crop[row], crop[row - 1], out=crop[row])
-        return Crop(crop[:-1], box.x0, box.y0)
+        return crop[:-1]
 
     @cached_property
     def area(self) -> int:
@@ -168,12 +180,45 @@ class RunLength:
 
     def intersection(self, other: RunLength) -> int:
         """Count the pixels that are inside both, from the runs alone."""
-        _require_same_size(self, other)
-        return int(self._common([other])[0])
+        return int(self.intersections([other])[0])
+
+    def intersections(self, others: Sequence[RunLength]) -> IndexArray:
+        """Count the pixels that are inside both this mask and each other, from the runs alone."""
+        require_same_size([self, *others])
+        none = np.zeros(0, dtype=np.int64)
+        places = np.concatenate([none, *(other._places for other in others)])
+        sizes = np.array([len(other._places) // 2 for other in others], dtype=np.int64)
+        before = np.append(0, np.cumsum(self._shares(places)))
+        ends = np.cumsum(sizes)
+        counts: IndexArray = before[ends] - before[ends - sizes]
+        return counts
+
+    def shares(self, stretches: Stretches) -> IndexArray:
+        """Count the pixels that are inside this mask and in each of some upright stretches."""
+        return self._shares(_ends(stretches, self.size))
 
     def union(self, other: RunLength) -> RunLength:
         """Return what is inside either."""
         return union([self, other])
+
+    def difference(self, other: RunLength) -> RunLength:
+        """Return what is inside this mask and not inside the other."""
+        require_same_size([self, other])
+        places = np.concatenate([self._places, other._places])
+        order = np.argsort(places, kind="stable")
+        # Inside this mask alone the steps add up to 1, inside the other they come to more.
+        steps = np.concatenate(
+            [np.resize([1, -1], len(self._places)), np.resize([2, -2], len(other._places))]
+        )
+        alone = np.cumsum(steps[order]) == 1
+        places = places[order]
+        last = np.append(places[1:] != places[:-1], np.ones(min(len(places), 1), dtype=np.bool_))
+        places, alone = places[last], alone[last]
+        return _from_places(places[np.diff(alone, prepend=False)], self.size)
+
+    def complement(self) -> RunLength:
+        """Return what is outside."""
+        return RunLength(self.size, np.append(0, self.counts))
 
     def polygons(self) -> list[Polygon]:
         """Trace the mask along the edges of its pixels: a polygon for each 4-connected region."""
@@ -191,16 +236,15 @@ class RunLength:
         """How many inside pixels come before each run, and in all."""
         return np.append(0, np.cumsum(self.counts[1::2]))
 
-    def _common(self, others: Sequence[RunLength]) -> IndexArray:
-        """Count the pixels that are inside both this mask and each other, which are not empty."""
-        places = np.concatenate([other._places for other in others])
-        if not places.size or not self._places.size:
-            return np.zeros(len(others), dtype=np.int64)
+    def _shares(self, places: RunArray) -> IndexArray:
+        """Count the pixels inside this mask in each run from one of `places` to its next."""
+        if not self._places.size:
+            return np.zeros(len(places) // 2, dtype=np.int64)
         run = np.searchsorted(self._places[0::2], places, side="right")
         beyond = np.append(0, self._places[1::2])[run] - places
-        inside = self._inside_before[run] - np.maximum(beyond, 0)
-        sizes = np.array([len(other._places) // 2 for other in others])
-        return np.add.reduceat(inside[1::2] - inside[0::2], np.cumsum(sizes) - sizes)
+        before = self._inside_before[run] - np.maximum(beyond, 0)
+        inside: IndexArray = before[1::2] - before[0::2]
+        return inside
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RunLength):
@@ -218,8 +262,7 @@ def union(masks: Sequence[RunLength]) -> RunLength:
     """Return what is inside any of the masks, which are at least one and of one size."""
     if not masks:
         raise MaskError("a union needs at least one mask, got none")
-    for mask in masks:
-        _require_same_size(masks[0], mask)
+    require_same_size(masks)
     places = np.concatenate([mask._places for mask in masks])
     order = np.argsort(places[0::2])
     starts, reach = places[0::2][order], np.maximum.accumulate(places[1::2][order])
@@ -237,8 +280,7 @@ def overlaps(masks: Sequence[RunLength], others: Sequence[RunLength]) -> Overlap
     result = np.zeros((len(masks), len(others)))
     if not result.size:
         return result
-    for mask in (*masks, *others):
-        _require_same_size(masks[0], mask)
+    require_same_size([*masks, *others])
     boxes = np.array([mask.box for mask in masks])[:, None]  # n 1 4
     against = np.array([mask.box for mask in others])[None]  # 1 m 4
     low = np.maximum(boxes[..., :2], against[..., :2])
@@ -248,9 +290,25 @@ def overlaps(masks: Sequence[RunLength], others: Sequence[RunLength]) -> Overlap
     for row, mask in enumerate(masks):
         near = np.flatnonzero(meets[row])
         if near.size:
-            common = mask._common([others[index] for index in near.tolist()])
+            common = mask.intersections([others[index] for index in near.tolist()])
             result[row, near] = common / (mask.area + areas[near] - common)
     return result
+
+
+def require_same_size(masks: Sequence[RunLength]) -> None:
+    """Refuse masks that are not of one image."""
+    for mask in masks:
+        if mask.size != masks[0].size:
+            raise MaskError(
+                f"masks of different sizes cannot be compared: {masks[0].size}, {mask.size}"
+            )
+
+
+def _ends(stretches: Stretches, size: Size) -> RunArray:
+    """Where each stretch begins and where it ends, in turn, counted column by column."""
+    starts = stretches.x * size[0]
+    places = np.stack([starts + stretches.top, starts + stretches.bottom], axis=1)
+    return places.ravel()
 
 
 def _from_places(places: RunArray, size: Size) -> RunLength:
@@ -273,8 +331,3 @@ def _without_gaps(counts: RunArray) -> RunArray:
     # Before the first pixel is outside, so a mask that begins inside keeps an empty first run.
     changes = np.flatnonzero(np.diff(inside, prepend=False))
     return np.diff(starts[changes], prepend=0, append=counts.sum())
-
-
-def _require_same_size(mask: RunLength, other: RunLength) -> None:
-    if mask.size != other.size:
-        raise MaskError(f"masks of different sizes cannot be compared: {mask.size}, {other.size}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import Literal, get_args
 
@@ -14,12 +14,17 @@ from promptseg.errors import ConfigError
 MOST_POINTS_PER_SIDE, MOST_CROP_LAYERS = 512, 4
 
 
+# As far as `regions.smooth` looks.
+MOST_SMOOTH = 127
+
 Overlap = Literal["allow", "score", "area", "order"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TidyOptions:
     """What is done to masks once they are found, in the order of the fields; by default nothing.
+
+    `tidying.tidy` does it, `segment` and `everything` to the masks of each request together.
 
     Raises:
         ConfigError: a value is of the wrong kind or out of range.
@@ -42,16 +47,25 @@ class TidyOptions:
         default=0,
         metadata={"help": "Drop regions of at most so many pixels, never a mask's largest."},
     )
-    smooth: float = field(
-        default=0.0, metadata={"help": "Smooth outlines over so many pixels of the image."}
+    smooth: int = field(
+        default=0,
+        metadata={
+            "help": "Smooth outlines: each pixel becomes what most pixels up to so many away are."
+        },
     )
-    max_iou: float = field(
-        default=1.0,
-        metadata={"help": "Of two masks that overlap more than this, keep the better one."},
+    max_iou: float | None = field(
+        default=None,
+        metadata={
+            "help": "Of two masks that overlap more than this, keep the better one. [default: 1; "
+            "for everything the model's own]"
+        },
     )
-    max_containment: float = field(
-        default=1.0,
-        metadata={"help": "Leave out a mask of which more than this share lies in a better one."},
+    max_containment: float | None = field(
+        default=None,
+        metadata={
+            "help": "Leave out a mask of which more than this share lies in a better one. "
+            "[default: 1; for everything the model's own]"
+        },
     )
     overlap: Overlap = field(
         default="allow",
@@ -62,18 +76,34 @@ class TidyOptions:
     )
 
     def __post_init__(self) -> None:
-        for name in ("min_score", "min_stability", "max_iou", "max_containment"):
+        for name in ("min_score", "min_stability"):
             _require_share(self, name)
+        for name in ("max_iou", "max_containment"):
+            if getattr(self, name) is not None:
+                _require_share(self, name)
         for name in ("fill_holes", "drop_specks"):
             _require_count(self, name, least=0)
-        _require_number(self, "smooth", least=0)
+        _require_count(self, "smooth", least=0, most=MOST_SMOOTH)
         _require_flag(self, "keep_best")
         _require_one_of(self, "overlap", get_args(Overlap))
 
     @property
     def changes_nothing(self) -> bool:
         """Whether masks come out as they went in."""
-        return self == TidyOptions()
+        asked = replace(self, keep_best=False)
+        return asked.with_limits(max_iou=1, max_containment=1) == TidyOptions().with_limits(
+            max_iou=1, max_containment=1
+        )
+
+    def with_limits(self, *, max_iou: float, max_containment: float) -> TidyOptions:
+        """Return the same with these limits where none were asked for."""
+        return replace(
+            self,
+            max_iou=max_iou if self.max_iou is None else self.max_iou,
+            max_containment=(
+                max_containment if self.max_containment is None else self.max_containment
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +154,8 @@ DETAILS: dict[str, tuple[int, int]] = {"coarse": (16, 0), "normal": (32, 0), "fi
 class EverythingOptions:
     """How `everything` looks for regions: one dial, and what can be set by itself.
 
-    Numbers that are not given are those of SAM 2's `SAM2AutomaticMaskGenerator`, or the dial's; the
-    two thresholds, where not given, are the model's own (`NetworkSpec`).
+    Numbers that are not given are those of SAM 2's `SAM2AutomaticMaskGenerator`, the dial's, or the
+    model's own (`nn.protocol.Trust`).
 
     Raises:
         ConfigError: a value is of the wrong kind or out of range.
@@ -152,15 +182,29 @@ class EverythingOptions:
         default=512 / 1500,
         metadata={"help": "Share of the image's shorter side by which crops overlap, doubled."},
     )
+    points_per_batch: int = field(
+        default=64,
+        metadata={"help": "Most points asked at a time on a device that is not a CPU."},
+    )
     threshold: float | None = field(
         default=None, metadata={"help": "Least predicted IoU. [default: the model's own]"}
     )
     stability_threshold: float | None = field(
         default=None, metadata={"help": "Least stability. [default: the model's own]"}
     )
-    stability_offset: float = field(
-        default=1.0,
-        metadata={"help": "How far the threshold of logits moves to measure stability."},
+    stability_offset: float | None = field(
+        default=None,
+        metadata={
+            "help": "How far the threshold of logits moves to measure stability. "
+            "[default: the model's own]"
+        },
+    )
+    mask_threshold: float = field(
+        default=0.0, metadata={"help": "The logit above which a pixel belongs to a mask."}
+    )
+    all_candidates: bool = field(
+        default=True,
+        metadata={"help": "Let a point give a part, a whole and what lies between."},
     )
     max_box_iou: float = field(
         default=0.7,
@@ -199,18 +243,22 @@ class EverythingOptions:
         if self.crop_layers is None:
             object.__setattr__(self, "crop_layers", layers)
         _require_count(self, "points_per_side", least=1, most=MOST_POINTS_PER_SIDE)
+        _require_count(self, "points_per_batch", least=1)
         _require_count(self, "crop_layers", least=0, most=MOST_CROP_LAYERS)
         _require_number(self, "crop_points_downscale", least=1)
         _require_share(self, "crop_overlap")
         for name in ("threshold", "stability_threshold"):
             if getattr(self, name) is not None:
                 _require_share(self, name)
-        _require_number(self, "stability_offset", least=0)
+        if self.stability_offset is not None:
+            _require_number(self, "stability_offset", least=0)
+        _require_number(self, "mask_threshold")
         for name in ("max_box_iou", "max_crop_iou"):
             _require_share(self, name)
         _require_count(self, "edge_margin", least=0)
         _require_count(self, "min_region_area", least=0)
-        _require_flag(self, "refine")
+        for name in ("all_candidates", "refine"):
+            _require_flag(self, name)
         if self.time_budget is not None:
             _require_number(self, "time_budget", least=0)
         _require_tidy(self)
@@ -268,13 +316,14 @@ def _require_least(record: object, **least: int) -> None:
             raise ConfigError(f"`{name}` is at least {bound}, got {getattr(record, name)}")
 
 
-def _require_number(record: object, name: str, *, least: float) -> None:
+def _require_number(record: object, name: str, *, least: float = -math.inf) -> None:
     value = getattr(record, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigError(f"`{name}` must be a number, got {value!r}")
     number = float(value)
     if not (math.isfinite(number) and number >= least):
-        raise ConfigError(f"`{name}` is at least {least:g}, got {number:g}")
+        bound = "finite" if least == -math.inf else f"at least {least:g}"
+        raise ConfigError(f"`{name}` is {bound}, got {number:g}")
 
 
 def _require_share(record: object, name: str, hint: str | None = None) -> None:

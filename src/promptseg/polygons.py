@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,57 @@ def trace(stretches: Stretches) -> list[Polygon]:
         else:
             holes[parent].append(points[walk[:1] + walk[:0:-1]])
     return [Polygon(outline, tuple(holes[index])) for index, outline in exteriors.items()]
+
+
+def untangle(polygon: Polygon) -> Polygon:
+    """Cut rings apart where they touch themselves, so that no ring passes a point twice.
+
+    What an exterior goes round between two visits of a point becomes a hole that touches it there.
+    This is what OGC's simple features, and so shapely and GeoJSON's readers, call valid.
+    """
+    loops = [loop for ring in (polygon.exterior, *polygon.holes) for loop in _loops(ring)]
+    exterior = next(loop for loop in loops if _doubled_area(loop) > 0)
+    return Polygon(exterior, tuple(loop for loop in loops if loop is not exterior))
+
+
+def join(polygons: Sequence[Polygon]) -> RingArray:
+    """Make one ring of all parts and holes, joined by seams that are walked there and back.
+
+    Filled by the even-odd rule it is the same mask, since a seam that is crossed twice turns
+    nothing over. Each seam goes from the first corner of a ring to the nearest of those before it.
+    """
+    rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.holes)]
+    if not rings:
+        return np.zeros((0, 2), dtype=np.int64)
+    joined = rings[0]
+    for ring in rings[1:]:
+        nearest = int(((joined - ring[0]) ** 2).sum(axis=1).argmin())
+        there, back = joined[: nearest + 1], joined[nearest:]
+        joined = np.concatenate([there, ring, ring[:1], back])
+    return joined
+
+
+def _loops(ring: RingArray) -> list[RingArray]:
+    """Take a loop off a ring whenever it comes back to a point; what is left is one too."""
+    loops: list[RingArray] = []
+    path: list[tuple[int, int]] = []
+    seen: dict[tuple[int, int], int] = {}
+    for x, y in ring.tolist():
+        begin = seen.get((x, y))
+        if begin is not None:
+            loops.append(np.array(path[begin:], dtype=np.int64))
+            for point in path[begin:]:
+                del seen[point]
+            del path[begin:]
+        seen[x, y] = len(path)
+        path.append((x, y))
+    return [*loops, np.array(path, dtype=np.int64)]
+
+
+def _doubled_area(ring: RingArray) -> int:
+    """Return twice the area of a ring, positive where it runs clockwise on the screen."""
+    x, y = ring.T
+    return int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
 
 
 def _corners(stretches: Stretches) -> Corners:

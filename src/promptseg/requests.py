@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from promptseg.errors import ConfigError, ImageError, PromptError
 from promptseg.geometry import Box, Size
 from promptseg.options import EverythingOptions, SegmentOptions
 from promptseg.prompts import KINDS_HINT, NO_TEXT, MaskHint, Points, Prompt, as_prompt, numbered
-from promptseg.shapes import ImageArray
+from promptseg.shapes import ImageArray, PointArray
 
 OnePrompt = Points | Box | MaskHint | Prompt
 
@@ -51,18 +52,7 @@ class SegmentRequest:
         options: SegmentOptions | None = None,
     ) -> SegmentRequest:
         """Make a request of one prompt, or of a sequence of one prompt per object."""
-        if isinstance(prompts, str):
-            raise PromptError(NO_TEXT, hint=KINDS_HINT)
-        if isinstance(prompts, (Points, Box, MaskHint, Prompt)):
-            prompts = [prompts]
-        elif not isinstance(prompts, (list, tuple)):
-            raise PromptError(
-                f"prompts must be one prompt or a list of them, got {type(prompts).__name__}",
-                hint=KINDS_HINT,
-            )
-        return cls(
-            image, tuple(map(as_prompt, prompts)), SegmentOptions() if options is None else options
-        )
+        return cls(image, listed(prompts), SegmentOptions() if options is None else options)
 
     @property
     def size(self) -> Size:
@@ -70,17 +60,38 @@ class SegmentRequest:
         return Size(*self.image.shape[:2])
 
 
+def listed(prompts: OnePrompt | Sequence[OnePrompt]) -> tuple[Prompt, ...]:
+    """List the prompts of objects: of one, or of a sequence of one each.
+
+    Raises:
+        PromptError: it is neither; text is refused by name.
+    """
+    if isinstance(prompts, str):
+        raise PromptError(NO_TEXT, hint=KINDS_HINT)
+    if isinstance(prompts, (Points, Box, MaskHint, Prompt)):
+        prompts = [prompts]
+    elif not isinstance(prompts, (list, tuple)):
+        raise PromptError(
+            f"prompts must be one prompt or a list of them, got {type(prompts).__name__}",
+            hint=KINDS_HINT,
+        )
+    return tuple(map(as_prompt, prompts))
+
+
 @dataclass(frozen=True, eq=False)
 class EverythingRequest:
     """What is in this image? All its regions.
 
+    `grids` are points of one's own for each layer of crops, p 2, as shares of a crop's sides.
+
     Raises:
         ImageError: the image is not H W 3 uint8.
-        ConfigError: the options are not `EverythingOptions`.
+        ConfigError: the options are not `EverythingOptions`, or a grid is not p 2 within 0..1.
     """
 
     image: ImageArray
     options: EverythingOptions = field(default_factory=EverythingOptions)
+    grids: tuple[PointArray, ...] | None = None
 
     def __post_init__(self) -> None:
         _require_pixels(self.image)
@@ -88,11 +99,33 @@ class EverythingRequest:
             raise ConfigError(
                 f"`options` must be `EverythingOptions`, got {type(self.options).__name__}"
             )
+        if self.grids is not None:
+            assert self.options.crop_layers is not None
+            layers = self.options.crop_layers + 1
+            if len(self.grids) != layers:
+                raise ConfigError(
+                    f"{layers} layers of crops need as many grids, got {len(self.grids)}"
+                )
+            object.__setattr__(self, "grids", tuple(map(_grid, self.grids)))
 
     @property
     def size(self) -> Size:
         """The size of the image, which is that of the masks that come back."""
         return Size(*self.image.shape[:2])
+
+
+def _grid(values: ArrayLike) -> PointArray:
+    grid = np.asarray(values)
+    if grid.ndim != 2 or grid.shape[1] != 2 or grid.dtype.kind not in "iuf":
+        raise ConfigError(f"a grid is numbers of shape (p, 2), got {grid.dtype} of {grid.shape}")
+    # Written so that NaN, which compares false, is refused too.
+    if not ((grid >= 0) & (grid < 1)).all():
+        raise ConfigError(
+            "the points of a grid are shares of a crop's sides, from 0 to below 1",
+            hint="Divide pixels by the width and the height",
+        )
+    points: PointArray = grid.astype(np.float64)
+    return points
 
 
 def _require_pixels(image: ImageArray) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from promptseg.drawing import overlay
 from promptseg.errors import ConfigError, MaskError
@@ -225,6 +225,18 @@ class Masks:
             stack[row, top : top + crop.shape[0], left : left + crop.shape[1]] = crop
         return stack
 
+    def to_label_map(self) -> NDArray[np.int32]:
+        """Return one number per pixel, H W: 0 for the background, i + 1 for mask i.
+
+        Where masks overlap the higher score wins, and of equal scores the earlier mask. Another
+        rule is that of `TidyOptions.overlap`, which `tidy` applies beforehand.
+        """
+        numbers = np.zeros(self.size, dtype=np.int32)
+        for row in np.argsort(-self.scores, kind="stable")[::-1].tolist():
+            crop, left, top = self.runs[row].to_crop()
+            numbers[top : top + crop.shape[0], left : left + crop.shape[1]][crop] = row + 1
+        return numbers
+
     def to_rle(self) -> list[CocoRle]:
         """Write the masks as COCO does."""
         return [mask.to_coco() for mask in self.runs]
@@ -243,17 +255,24 @@ class Masks:
         return overlaps(self.runs, self.runs if other is None else other.runs)
 
     def plot(
-        self, image: ImageArray | PIL.Image.Image, *, opacity: float = 0.45
+        self,
+        image: ImageArray | PIL.Image.Image,
+        *,
+        opacity: float = 0.45,
+        numbers: bool = False,
     ) -> PIL.Image.Image:
         """Draw the masks over their image; `opacity` is that of their colour, 0..1.
+
+        `numbers` writes i on the mask that is `self[i]`, where there is room for it.
 
         Raises:
             ConfigError: the opacity is out of range.
             MaskError: the image is of another size.
+            MissingExtraError: Pillow was built without the fonts that numbers need.
         """
         if not 0 <= opacity <= 1:
             raise ConfigError(f"`opacity` lies in 0..1, got {opacity:g}")
-        return overlay(image, self.runs, opacity=opacity)
+        return overlay(image, self.runs, opacity=opacity, numbers=numbers)
 
     def _rows(self, index: SupportsIndex | slice | ArrayLike) -> IndexArray:
         if isinstance(index, tuple):

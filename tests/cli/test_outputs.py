@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptseg.cli.formats import Format
-from promptseg.cli.outputs import plan, unique_names
+from promptseg.cli.formats import METAVAR, Format
+from promptseg.cli.outputs import KINDS, plan
 from promptseg.errors import ConfigError, OutputError
+from promptseg.formats.places import unique_names
+from promptseg.geometry import Size
+from promptseg.results import Masks
 
 FOLDERS = st.sampled_from(["a", "b", "A", "a/b", "a-b"])
 STEMS = st.sampled_from(["cat", "Cat", "cat-2", "b-cat", "a-cat", "dog"])
@@ -49,6 +52,10 @@ def test_shared_stems_get_their_folder_or_a_number():
         ("mask.png", [], (Format.PNG,)),
         ("mask.PNG", [Format.INDEX], (Format.INDEX,)),
         ("masks.json", [], (Format.COCO,)),
+        ("masks.json", [Format.LABELME], (Format.LABELME,)),
+        ("masks.geojson", [], (Format.GEOJSON,)),
+        ("masks.svg", [], (Format.SVG,)),
+        ("data.yaml", [], (Format.YOLO,)),
     ],
 )
 def test_what_is_written_follows_from_flags(tmp_path, monkeypatch, output, formats, expected):
@@ -79,6 +86,8 @@ def test_nothing_is_made_without_files(tmp_path, monkeypatch):
         ("mask.png", [Format.COCO], 1, "written as .json"),
         ("mask.json", [Format.OVERLAY], 1, "written as .png"),
         ("mask.jpg", [], 1, "written as .png"),
+        ("mask.svg", [Format.GEOJSON], 1, "written as .geojson"),
+        ("masks.json", [Format.SAM], 2, "2 images do not fit"),
     ],
 )
 def test_one_file_cannot_hold_everything(tmp_path, output, formats, count, words):
@@ -136,3 +145,35 @@ def test_a_folder_of_the_usual_name_does_not_forbid_another_file(tmp_path):
     """Only the COCO file that is to be written counts."""
     (tmp_path / "coco.json").mkdir()
     assert plan(tmp_path / "mine.json", [], [tmp_path / "cat.jpg"]).file == tmp_path / "mine.json"
+
+
+def test_every_format_has_a_writer():
+    """What can be typed can be written, and is listed in the help."""
+    assert set(KINDS) == set(Format)
+    assert METAVAR.split("|") == [each.value for each in Format]
+
+
+def test_files_of_a_run_come_at_its_end(tmp_path):
+    """COCO and YOLO hold all images; they are named with each image, and written by `documents`."""
+    formats = [Format.COCO, Format.YOLO, Format.SVG]
+    places = plan(tmp_path, formats, [Path("a/cat.jpg"), Path("b/cat.jpg")])
+    for path in (Path("a/cat.jpg"), Path("b/cat.jpg")):
+        files = places.write(None, path, Masks.empty(Size(3, 5)))
+        assert [file.name for file in files] == ["coco.json", "data.yaml", f"{path.parent}-cat.svg"]
+        assert [places.is_of_run(file) for file in files] == [True, True, False]
+        assert [file.exists() for file in files] == [False, False, True]
+    written = places.documents()
+    assert {file.name for file in written} == {"coco.json", "a-cat.txt", "b-cat.txt", "data.yaml"}
+    assert all(file.exists() for file in written)
+
+
+def test_a_run_without_images_has_no_files(tmp_path):
+    """Nothing was done, so nothing is written."""
+    assert plan(tmp_path, [Format.COCO], [Path("cat.jpg")]).documents() == []
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    """labelme's file of `coco.jpg` would be the COCO file."""
+    with pytest.raises(OutputError, match=r"two files of this run would be .*coco\.json"):
+        plan(tmp_path, [Format.COCO, Format.LABELME], [Path("coco.jpg")])
+    assert plan(tmp_path, [Format.COCO], [Path("coco.jpg"), Path("b.jpg")]).formats

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from pycocotools.coco import COCO
 import promptseg
 from promptseg.cli.main import main
 from promptseg.masks import RunLength
+from promptseg.options import TidyOptions
 from promptseg.results import Masks
 
 WIDTH, HEIGHT = 31, 23
@@ -28,7 +29,7 @@ BOX = ["--box", "3,5,17,19"]
 class BoxModel:
     """Marks the inside of each box, or the pixel under the first point, with a score of 0.75."""
 
-    def segment(self, image, prompts, *, options):
+    def segment(self, image, prompts, *, options, tiling=None):
         size = promptseg.Size(*image.shape[:2])
         stack = np.zeros((len(prompts), *size), np.bool_)
         for mask, prompt in zip(stack, prompts, strict=True):
@@ -186,6 +187,10 @@ def test_a_prompt_outside_one_image_fails_that_one(folder, capsys):
         ["photos/first.png", "--mask", "photos/first.png"],
         ["photos/first.png", *BOX, "--threshold", "2"],
         ["photos/first.png", *BOX, "--threshold", "nan"],
+        ["photos/first.png", *BOX, "--max-iou", "2"],
+        ["photos/first.png", *BOX, "--fill-holes", "-1"],
+        ["photos/first.png", *BOX, "--smooth", "1.5"],
+        ["photos/first.png", *BOX, "--overlap", "largest"],
         ["photos/first.png", *BOX, "--format", "bmp"],
         ["photos/first.png", *BOX, "-o", "photos/first.png"],
         ["photos/first.png", *BOX, "-o", "photos/first.png/out"],
@@ -213,7 +218,7 @@ def test_an_interruption_keeps_what_is_done(folder, capsys, monkeypatch):
     """Ctrl+C in the second image ends with 130, and the first is in the COCO file."""
     answer = BoxModel.segment
 
-    def interrupted(self, image, prompts, *, options):
+    def interrupted(self, image, prompts, *, options, tiling=None):
         monkeypatch.setattr(
             BoxModel, "segment", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
         )
@@ -233,6 +238,37 @@ def test_below_the_threshold_the_best_is_kept_and_said(folder, capsys):
     assert json.loads(said.out)["masks"][0]["confident"] is False
     assert said.err.startswith("warning: ")
     assert "first.png" in said.err
+
+
+def test_every_way_to_tidy_has_a_flag(folder, monkeypatch):
+    """Flags are made from the record: each field has one, and what is given arrives in it."""
+    asked = []
+    answer = BoxModel.segment
+
+    def remembered(self, image, prompts, *, options, tiling=None):
+        asked.append(options.tidy)
+        return answer(self, image, prompts, options=options)
+
+    monkeypatch.setattr(BoxModel, "segment", remembered)
+    wanted = TidyOptions(
+        min_score=0.5,
+        min_stability=0.25,
+        keep_best=True,
+        fill_holes=5,
+        drop_specks=7,
+        smooth=2,
+        max_iou=0.75,
+        max_containment=0.8,
+        overlap="area",
+    )
+    values = {entry.name: getattr(wanted, entry.name) for entry in fields(TidyOptions)}
+    given = []
+    for name, value in values.items():
+        assert value != getattr(TidyOptions(), name)
+        given += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    assert main(["segment", "photos/first.png", *BOX, *given]) == 0
+    assert main(["segment", "photos/first.png", *BOX]) == 0
+    assert asked == [wanted, TidyOptions()]
 
 
 def test_quiet_says_nothing_but_results(folder, capsys):

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from promptseg import api
 from promptseg.api import Model
-from promptseg.compat import sam2
 from promptseg.compat.sam2 import Sam2, SAM2ImagePredictor, build_sam2, build_sam2_hf
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
@@ -327,7 +327,7 @@ def test_weights_are_float32_unless_told_otherwise(checkpoint, monkeypatch):
 
     other = build_sam2(None, checkpoint, "cpu", dtype="bfloat16")
     assert other.model.runtime.dtype == torch.bfloat16
-    monkeypatch.setattr(sam2.api, "load", load)
+    monkeypatch.setattr(api, "load", load)
     build_sam2(None, checkpoint, "cuda:1")
     SAM2ImagePredictor.from_pretrained("facebook/sam2.1-hiera-tiny", device=torch.device("cuda"))
     assert asked == [

@@ -34,3 +34,16 @@ def test_only_points_and_boxes_are_drawn():
     assert marks.points.tolist() == [[1, 2], [3, 4]]
     assert marks.labels.tolist() == [1, 0]
     assert marks.boxes.tolist() == [[0, 0, 2, 3]]
+
+
+def test_numbers_are_written_on_request(tmp_path):
+    """With numbers the file differs from the one without, inside the mask alone."""
+    image = np.full((31, 37, 3), 90, np.uint8)
+    mask = np.zeros((1, 31, 37), bool)
+    mask[0, 3:28, 5:32] = True
+    masks = Masks.from_numpy(mask)
+    plain = images.read(overlay.write(image, masks, tmp_path / "plain.png"))
+    numbered = images.read(overlay.write(image, masks, tmp_path / "numbered.png", numbers=True))
+    changed = (plain != numbered).any(axis=2)
+    assert changed.any()
+    assert not changed[~mask[0]].any()

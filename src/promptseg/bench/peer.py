@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 from torch.nn import functional
 
 from promptseg.errors import MissingExtraError
 from promptseg.geometry import Size
+from promptseg.masks import RunLength
 from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
 from promptseg.shapes import LogitStack
@@ -20,6 +21,7 @@ from promptseg.weights.keymaps.sam2 import TRANSFORMERS
 try:
     import transformers
     from pycocotools import mask as coco
+    from transformers.models.sam import image_processing_pil_sam
 except ImportError as error:
     raise MissingExtraError(
         "SAM 2 is measured beside transformers and pycocotools, which are not installed",
@@ -43,14 +45,55 @@ class Peer:
 
     def click(self, grids: list[Tensor], points: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3 h w"]:
         """Answer one included point for each of `n` objects, in one batch."""
+        return self.answers(grids, points)[0]
+
+    def answers(self, grids: list[Tensor], points: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
+        """Do the same, with predicted IoU: `n 3 h w` and `n 3`."""
         answers = self.model(
             image_embeddings=grids,
             input_points=points[None, :, None].to(grids[0].dtype),
             input_labels=torch.ones(1, len(points), 1, dtype=torch.long),
             multimask_output=True,
         )
-        logits: Tensor = answers.pred_masks[0]
-        return logits
+        return answers.pred_masks[0], answers.iou_scores[0]
+
+
+class Kept(NamedTuple):
+    """Masks that pass, with predicted IoU and boxes that end at their last pixel."""
+
+    runs: list[RunLength]
+    scores: Float32[np.ndarray, " k"]
+    boxes: Float64[np.ndarray, "k 4"]
+
+
+def filtered(
+    logits: Float[Tensor, "n 3 h w"],
+    scores: Float[Tensor, "n 3"],
+    size: Size,
+    score: float,
+    stability: float,
+) -> Kept:
+    """Keep good masks of a whole image as transformers' mask-generation pipeline does.
+
+    Every candidate is enlarged to the image before it is looked at (`post_process_masks`), then
+    comes `filter_masks` of the processor that needs no torchvision, SAM's, whose rules are SAM 2's.
+    """
+    enlarged = functional.interpolate(logits, size=tuple(size), mode="bilinear")
+    processor: Any = image_processing_pil_sam.SamImageProcessorPil()
+    whole = [0, 0, size.width, size.height]
+    runs, kept, boxes = processor.filter_masks(
+        enlarged,
+        scores,
+        tuple(size),
+        whole,
+        pred_iou_thresh=score,
+        stability_score_thresh=stability,
+    )
+    return Kept(
+        [RunLength.from_coco(run) for run in runs],
+        kept.numpy(),
+        boxes.numpy().astype(np.float64),
+    )
 
 
 def coco_by_pixels(logits: LogitStack, size: Size) -> list[object]:

@@ -13,10 +13,11 @@ from promptseg.cli import console, flags
 from promptseg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from promptseg.bench.everything import EverythingBench
     from promptseg.bench.first_light import FirstLight
     from promptseg.bench.sam2 import Sam2Bench
 
-FIRST_LIGHT, SAM2 = SUITES = ("first-light", "sam2")
+FIRST_LIGHT, SAM2, EVERYTHING = SUITES = ("first-light", "sam2", "everything")
 
 
 def register(app: typer.Typer) -> None:
@@ -37,32 +38,40 @@ def bench(
     suite: Annotated[
         str,
         typer.Option(
-            metavar="SUITE", help="first-light, or sam2: SAM 2 on the CPU beside transformers."
+            metavar="SUITE",
+            help="first-light; sam2: SAM 2 on the CPU beside transformers; everything: the same "
+            "for all regions of a photo.",
         ),
     ] = FIRST_LIGHT,
     size: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="sam2 only: tiny, small, base-plus or large. [default: tiny]"
+            metavar="SIZE",
+            help="sam2 and everything: tiny, small, base-plus or large. [default: tiny]",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure import, first mask, encoding and warm clicks on this machine.
 
-    Takes a minute; nothing else should be running. Nothing is judged and nothing is kept. The suite
-    sam2 compares SAM 2 with random weights to transformers, and takes several minutes.
+    Takes a minute; nothing else should be running. Nothing is judged and nothing is kept. The other
+    suites compare SAM 2 with random weights to transformers, and take several minutes.
     """
     if suite not in SUITES:
         raise ConfigError(f"unknown suite `{suite}`", hint=f"Choose one of {', '.join(SUITES)}")
     defaults = settings.load()
-    found: FirstLight | Sam2Bench
+    found: FirstLight | Sam2Bench | EverythingBench
     # Here and not above, so that `--help` is quick: they load torch.
     if suite == SAM2:
         _refuse(suite, {"--model": model, "--device": device, "--clicks": clicks})
         from promptseg.bench import sam2
 
         found = sam2.measure(size or "tiny")
+    elif suite == EVERYTHING:
+        _refuse(suite, {"--model": model, "--device": device, "--clicks": clicks})
+        from promptseg.bench import everything
+
+        found = everything.measure(size or "tiny")
     else:
         _refuse(suite, {"--size": size})
         from promptseg.bench import first_light

@@ -10,5 +10,19 @@ class Format(str, Enum):
 
     PNG = "png"
     INDEX = "index"
+    INDEX8 = "index8"
     COCO = "coco"
+    COCO_POLYGONS = "coco-polygons"
+    YOLO = "yolo"
+    LABELME = "labelme"
+    GEOJSON = "geojson"
+    SVG = "svg"
+    SAM = "sam"
     OVERLAY = "overlay"
+    SHEET = "sheet"
+
+
+# Those that are drawn on the photo itself.
+PICTURES = (Format.OVERLAY, Format.SHEET)
+# For the help of `--format`.
+METAVAR = "|".join(each.value for each in Format)

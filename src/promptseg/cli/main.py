@@ -20,7 +20,7 @@ from promptseg.cli import console
 from promptseg.cli.console import INTERRUPTED, NOTHING_DONE, OK
 from promptseg.errors import PromptsegError
 
-COMMANDS = ("segment", "models", "doctor", "evaluate", "train", "bench")
+COMMANDS = ("segment", "everything", "convert", "models", "doctor", "evaluate", "train", "bench")
 
 
 def run() -> None:

@@ -5,27 +5,72 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import NamedTuple
+
+import numpy as np
 
 from promptseg.cli.formats import Format
 from promptseg.errors import ConfigError, OutputError, reason
-from promptseg.formats import coco, overlay, png
+from promptseg.formats import coco, geojson, index, labelme, overlay, png, sam, svg, yolo
+from promptseg.formats.answers import Answer
+from promptseg.formats.contact_sheet import ContactSheet, columns_for
+from promptseg.formats.places import unique_names
 from promptseg.io.images import SUFFIXES
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
 
-COCO_NAME = "coco.json"
 NUMBER = re.compile(r"-\d+\.png$")
-ENDINGS = {Format.PNG: "mask.png", Format.INDEX: "index.png", Format.OVERLAY: "overlay.png"}
+
+Write = Callable[[Sequence[Answer], Path], list[Path]]
+
+
+class Kind(NamedTuple):
+    """How a format is written: files of one image that end so, or one `name` for the whole run."""
+
+    write: Write
+    ending: str = ""
+    name: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """What a file of this format ends in."""
+        return Path(self.name or f"image.{self.ending}").suffix
+
+
+# Overlays and contact sheets are drawn on the photo, and so are written apart from these.
+KINDS = {
+    Format.PNG: Kind(png.write, ending=png.ENDING),
+    Format.INDEX: Kind(index.write, ending=index.ENDING),
+    Format.INDEX8: Kind(lambda answers, path: index.write(answers, path, bits=8), index.ENDING),
+    Format.COCO: Kind(coco.write, name=coco.FILE_NAME),
+    Format.COCO_POLYGONS: Kind(
+        lambda answers, path: coco.write(answers, path, polygons=True), name="coco-polygons.json"
+    ),
+    Format.YOLO: Kind(yolo.write, name=yolo.DATA),
+    Format.LABELME: Kind(labelme.write, ending=labelme.ENDING),
+    Format.GEOJSON: Kind(geojson.write, ending=geojson.ENDING),
+    Format.SVG: Kind(svg.write, ending=svg.ENDING),
+    Format.SAM: Kind(sam.write, ending=sam.ENDING),
+    Format.OVERLAY: Kind(lambda answers, path: [], ending="overlay.png"),
+    Format.SHEET: Kind(lambda answers, path: [], name="sheet.png"),
+}
+# What `-o` alone asks for, by the suffix of its file.
+BY_SUFFIX = {
+    ".json": Format.COCO,
+    ".geojson": Format.GEOJSON,
+    ".svg": Format.SVG,
+    ".yaml": Format.YOLO,
+}
 
 
 class Outputs:
     """The files of one run: `formats` of each of `inputs` in `folder`, or one file alone.
 
-    PNG files are named after their image; one COCO file holds the whole run.
+    Files of one image are named after it; some formats hold the whole run.
     """
 
     def __init__(
@@ -34,6 +79,8 @@ class Outputs:
         formats: Sequence[Format],
         folder: Path,
         file: Path | None = None,
+        *,
+        numbers: bool = False,
     ) -> None:
         self.formats = formats
         self._inputs = inputs
@@ -41,39 +88,66 @@ class Outputs:
         self.file = file
         self._names = unique_names(inputs)
         self._named_alike = Counter(path.name for path in inputs)
-        self._answers: list[tuple[str, Masks]] = []
+        self._answers: list[Answer] = []
+        self._numbers = numbers
+        self._sheet: ContactSheet | None = None
+        if Format.SHEET in formats:
+            place = self._target(Format.SHEET, folder)
+            self._sheet = ContactSheet(place, columns=columns_for(len(inputs)))
 
     def write(
-        self, image: ImageArray, path: Path, masks: Masks, prompts: Sequence[Prompt]
+        self,
+        image: ImageArray | None,
+        path: Path,
+        masks: Masks,
+        prompts: Sequence[Prompt] = (),
+        *,
+        name: str | None = None,
     ) -> list[Path]:
-        """Write the files of one image, and return them with the COCO file that it will be in.
+        """Write the files of one image, and return them with those of the run it will be in.
+
+        `image` is needed for pictures alone. `name` is what files of masks call the image, by
+        default the name of its own file, unless two images share it.
 
         Raises:
             OutputError: a file cannot be written.
         """
         written: list[Path] = []
+        answer = Answer(name or self._title(path), masks)
         for kind in self.formats:
             target = self._target(kind, path)
-            if kind is Format.COCO:
-                self._answers.append((self._title(path), masks))
+            if KINDS[kind].name:
                 written.append(target)
-            elif kind is Format.PNG:
-                written += png.write_each(masks, target)
-            elif kind is Format.INDEX:
-                written.append(png.write_index(masks, target))
+            elif kind is Format.OVERLAY and image is not None:
+                written.append(
+                    overlay.write(image, masks, target, prompts=prompts, numbers=self._numbers)
+                )
             else:
-                written.append(overlay.write(image, masks, target, prompts=prompts))
+                written += KINDS[kind].write([answer], target)
+        if self._sheet is not None and image is not None:
+            self._sheet.add(path.name, image, masks)
+        if self._of_run():
+            self._answers.append(answer)
         return written
 
-    def finish(self) -> Path | None:
-        """Write the COCO file of all images done so far, if one was asked for.
+    def is_of_run(self, file: Path) -> bool:
+        """Whether this file holds the whole run, and so is not there before `documents`."""
+        return file in self._of_run().values()
+
+    def documents(self) -> list[Path]:
+        """Write the files of the whole run, with all images done so far, and return them.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: one cannot be written.
         """
-        if Format.COCO not in self.formats or not self._answers:
-            return None
-        return coco.write(self._answers, self._target(Format.COCO, self._inputs[0]))
+        if not self._answers:
+            return []
+        files = [
+            file
+            for kind, target in self._of_run().items()
+            for file in KINDS[kind].write(self._answers, target)
+        ]
+        return files + (self._sheet.finish() if self._sheet else [])
 
     def require_apart(self, read: Sequence[Path]) -> None:
         """Refuse to write over what the run reads.
@@ -84,14 +158,26 @@ class Outputs:
         kept = {path.resolve() for path in read}
         # Several masks of one image get numbers: `cat.mask-0.png`.
         kept |= {path.with_name(NUMBER.sub(".png", path.name)) for path in kept}
-        for path in self._inputs:
-            for kind in self.formats:
-                target = self._target(kind, path)
-                if target.resolve() in kept:
-                    raise OutputError(
-                        f"writing `{target}` could overwrite an input",
-                        hint="Choose another place with `-o`",
-                    )
+        for target in self._targets():
+            if target.resolve() in kept:
+                raise OutputError(
+                    f"writing `{target}` could overwrite an input",
+                    hint="Choose another place with `-o`",
+                )
+
+    def require_distinct(self) -> None:
+        """Refuse formats whose files would have one name, such as labelme's of `coco.jpg` and COCO.
+
+        Raises:
+            OutputError: two files have one name.
+        """
+        targets = self._targets()
+        for target, count in Counter(targets).items():
+            if count > 1:
+                raise OutputError(
+                    f"two files of this run would be `{target}`",
+                    hint="Write one of the formats at a time, each to a folder of its own",
+                )
 
     def require_writable(self) -> None:
         """Make the folder, and try to write there, before any work.
@@ -103,24 +189,35 @@ class Outputs:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=folder).close()
-            coco_file = self._target(Format.COCO, folder)
-            if Format.COCO in self.formats and coco_file.is_dir():
-                raise IsADirectoryError(f"{coco_file.name} in it is a folder")
+            for target in self._of_run().values():
+                if target.is_dir():
+                    raise IsADirectoryError(f"{target.name} in it is a folder")
         except OSError as error:
             raise OutputError(
                 f"cannot write to the folder `{folder}`: {reason(error)}",
                 hint="Choose another one with `-o`",
             ) from error
 
+    def _targets(self) -> list[Path]:
+        """Every file of the run, but for the numbers that several masks of one image get."""
+        of_images = [kind for kind in self.formats if not KINDS[kind].name]
+        each = [self._target(kind, path) for path in self._inputs for kind in of_images]
+        return [*each, *self._of_run().values()]
+
+    def _of_run(self) -> dict[Format, Path]:
+        """Return the files that hold the whole run."""
+        kinds = [kind for kind in self.formats if KINDS[kind].name]
+        return {kind: self._target(kind, self._folder) for kind in kinds}
+
     def _target(self, kind: Format, path: Path) -> Path:
         if self.file is not None:
             return self.file
-        if kind is Format.COCO:
-            return self._folder / COCO_NAME
-        return self._folder / f"{self._names[path]}.{ENDINGS[kind]}"
+        if KINDS[kind].name:
+            return self._folder / KINDS[kind].name
+        return self._folder / f"{self._names[path]}.{KINDS[kind].ending}"
 
     def _title(self, path: Path) -> str:
-        """Return the image's name in the COCO file: the file's own, unless two images share it."""
+        """Return the image's name in files of masks: its own, unless two images share it."""
         return path.as_posix() if self._named_alike[path.name] > 1 else path.name
 
 
@@ -130,11 +227,14 @@ def plan(
     inputs: Sequence[Path],
     *,
     hint: Path | None = None,
+    usual: Format = Format.PNG,
+    numbers: bool = False,
 ) -> Outputs:
     """Decide what `-o` and `--format` mean together, and make the folder.
 
-    `-o` with the suffix .png or .json is a file, else a folder; without it files go to the current
-    folder. Without `--format` the suffix decides, and a folder gets png. Without either, no files.
+    `-o` with the suffix of a format is a file, else a folder; without it files go to the current
+    folder. Without `--format` the suffix decides, and a folder gets the `usual` one. Without
+    either, no files. `numbers` are written on overlays.
 
     Raises:
         ConfigError: a single file is asked for several images or formats, or with a wrong suffix.
@@ -143,32 +243,16 @@ def plan(
     """
     kinds = tuple(dict.fromkeys(formats))
     if output is not None and _is_file_name(output):
-        outputs = _plan_file(output, kinds, inputs)
+        outputs = _plan_file(output, kinds, inputs, numbers=numbers)
     else:
         if output is not None and not kinds:
-            kinds = (Format.PNG,)
-        outputs = Outputs(inputs, kinds, output or Path())
+            kinds = (usual,)
+        outputs = Outputs(inputs, kinds, output or Path(), numbers=numbers)
     outputs.require_apart([*inputs, hint] if hint else inputs)
+    outputs.require_distinct()
     if outputs.formats:
         outputs.require_writable()
     return outputs
-
-
-def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Name each path after its stem; shared stems get their folder before them, or a number."""
-    stems = Counter(path.stem.casefold() for path in paths)
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path in paths:
-        shared = stems[path.stem.casefold()] > 1
-        wanted = f"{path.absolute().parent.name}-{path.stem}" if shared else path.stem
-        name, number = wanted, 2
-        while name.casefold() in taken:
-            name, number = f"{wanted}-{number}", number + 1
-        # Compared without case, because some file systems do.
-        taken.add(name.casefold())
-        names[path] = name
-    return names
 
 
 def json_line(path: Path, masks: Masks, files: Sequence[Path]) -> str:
@@ -178,6 +262,7 @@ def json_line(path: Path, masks: Masks, files: Sequence[Path]) -> str:
             "path": str(path),
             "size": {"height": masks.size.height, "width": masks.size.width},
             "masks": [_record(masks, i) for i in range(len(masks))],
+            "complete": masks.complete,
             "files": [str(file) for file in files],
         },
         allow_nan=False,
@@ -194,27 +279,36 @@ def _record(masks: Masks, i: int) -> dict[str, object]:
         "confident": bool(masks.confident[i]),
         "area": int(run.area),
         "box": [int(edge) for edge in run.box],
+        "stability": _known(masks.stability, i),
+        "point": _known(masks.points, i),
         "rle": run.to_coco(),
     }
 
 
+def _known(column: np.ndarray | None, i: int) -> object:
+    """Return what a column says of a mask, null where it says nothing."""
+    return None if column is None else np.round(column[i].astype(np.float64), 6).tolist()
+
+
 def _is_file_name(output: Path) -> bool:
-    return output.suffix.lower() in (".json", *SUFFIXES) and not output.is_dir()
+    return output.suffix.lower() in (*BY_SUFFIX, *SUFFIXES) and not output.is_dir()
 
 
-def _plan_file(output: Path, kinds: Sequence[Format], inputs: Sequence[Path]) -> Outputs:
-    is_json = output.suffix.lower() == ".json"
-    kinds = kinds or ((Format.COCO,) if is_json else (Format.PNG,))
-    if len(kinds) > 1 or (len(inputs) > 1 and kinds[0] is not Format.COCO):
+def _plan_file(
+    output: Path, kinds: Sequence[Format], inputs: Sequence[Path], *, numbers: bool
+) -> Outputs:
+    suffix = output.suffix.lower()
+    kinds = kinds or (BY_SUFFIX.get(suffix, Format.PNG),)
+    if len(kinds) > 1 or (len(inputs) > 1 and not KINDS[kinds[0]].name):
         many = f"{len(kinds)} formats" if len(kinds) > 1 else f"{len(inputs)} images"
         raise ConfigError(
             f"{many} do not fit in the one file `{output}`",
             hint="Name a folder with `-o`, and each file gets a name of its own",
         )
-    right = ".json" if kinds[0] is Format.COCO else ".png"
-    if output.suffix.lower() != right:
+    right = KINDS[kinds[0]].suffix
+    if suffix != right:
         raise ConfigError(
-            f"`--format {kinds[0].value}` is written as {right}, but `-o` names `{output}`",
+            f"`{kinds[0].value}` is written as {right}, but `-o` names `{output}`",
             hint=f"Use the suffix {right}, or name a folder",
         )
-    return Outputs(inputs, kinds, output.parent, output)
+    return Outputs(inputs, kinds, output.parent, output, numbers=numbers)

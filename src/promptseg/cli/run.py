@@ -4,44 +4,52 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import promptseg
 from promptseg.cli import console, outputs
+from promptseg.cli.formats import PICTURES
 from promptseg.cli.outputs import Outputs
 from promptseg.errors import ImageError, PromptsegError
 from promptseg.io import images
-from promptseg.options import SegmentOptions
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
+from promptseg.shapes import ImageArray
+from promptseg.tiles import Tiling
 
 logger = logging.getLogger(__name__)
 
+# Masks that a summary lists one by one.
+SHOWN = 8
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
 class Run:
-    """The same question asked of one image after another."""
+    """The same question asked of one image after another; `prompts` are drawn on overlays.
 
-    model: promptseg.Model
-    prompts: Sequence[Prompt]
-    options: SegmentOptions
+    A `tiled` one is asked of files, of which only pictures need the whole image.
+    """
+
+    ask: Callable[[ImageArray | Path], Masks]
     outputs: Outputs
     max_pixels: int
     as_json: bool
+    prompts: Sequence[Prompt] = ()
+    tiled: bool = False
 
     def attempt(self, path: Path) -> bool:
-        """Segment one image and hand out its answer; where that fails, say why and return false.
+        """Ask of one image and hand out the answer; where that fails, say why and return false.
 
         Raises:
             OutputError: there is no room left to write to, so that it is no use to go on.
         """
         try:
-            image = images.read(path, max_pixels=self.max_pixels)
-            masks = self.model.segment(image, self.prompts, options=self.options)
+            drawn = any(kind in PICTURES for kind in self.outputs.formats)
+            whole = drawn or not self.tiled
+            image = images.read(path, max_pixels=self.max_pixels) if whole else None
+            masks = self.ask(path if self.tiled or image is None else image)
             files = self.outputs.write(image, path, masks, self.prompts)
         except PromptsegError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM:
@@ -53,24 +61,31 @@ class Run:
 
     def finish(self) -> None:
         """Write what is written once for the whole run."""
-        written = self.outputs.finish()
-        if written and not self.as_json:
-            console.show(str(written))
+        for file in self.outputs.documents():
+            if not self.as_json:
+                console.show(str(file))
 
     def _report(self, path: Path, masks: Masks, files: Sequence[Path]) -> None:
         if not masks.confident.all():
             logger.warning("%s: no candidate reached the threshold, the best is kept", path)
         if not masks.areas.all():
             logger.warning("%s: a mask has no pixels", path)
+        if not masks.complete:
+            logger.warning("%s: the search ended early, there may be more", path)
         if self.as_json:
             console.show(outputs.json_line(path, masks, files))
         elif not self.outputs.formats:
             console.show(f"{path}: {_summary(masks)}")
         else:
             for file in files:
-                # The COCO file of the run is not there yet; `finish` names it.
-                if file.exists() and file.suffix != ".json":
+                # Files of the whole run are not there yet; `finish` names them.
+                if not self.outputs.is_of_run(file):
                     console.show(str(file))
+
+
+def tiling_of(side: int | None) -> Tiling | None:
+    """Return how to look at large images in tiles, which overlap by an eighth."""
+    return None if side is None else Tiling(side=side, overlap=max(side // 8, 1))
 
 
 def find(arguments: Sequence[str]) -> tuple[list[Path], int]:
@@ -92,9 +107,12 @@ def _about(path: Path, error: PromptsegError) -> str:
 
 
 def _summary(masks: Masks) -> str:
+    if not len(masks):
+        return "no masks"
     parts = [
         f"{int(run.area)} pixels (score {score:.2f})"
-        for run, score in zip(masks.runs, masks.scores, strict=True)
+        for run, score in zip(masks.runs[:SHOWN], masks.scores, strict=False)
     ]
-    noun = "mask" if len(parts) == 1 else "masks"
-    return f"{len(parts)} {noun}: {', '.join(parts)}"
+    noun = "mask" if len(masks) == 1 else "masks"
+    more = ", ..." if len(masks) > SHOWN else ""
+    return f"{len(masks)} {noun}: {', '.join(parts)}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,8 @@ import typer
 import promptseg
 from promptseg import settings
 from promptseg.cli import console, flags
-from promptseg.cli.formats import Format
-from promptseg.options import SegmentOptions, help_of
+from promptseg.cli.formats import METAVAR, Format
+from promptseg.options import SegmentOptions, TidyOptions, help_of
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command("segment")(segment)
 
 
+@flags.of(TidyOptions, "tidy")
 def segment(
     image: Annotated[
         list[str],
@@ -59,22 +61,24 @@ def segment(
         bool,
         typer.Option("--all-candidates", help=help_of(SegmentOptions, "all_candidates")),
     ] = SegmentOptions.all_candidates,
+    tidy: TidyOptions,
+    tile: flags.Tile = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="OUT",
-            help="Folder for the files; or one .png or .json file. [default: the current folder]",
+            help="Folder for the files; or one file, such as .png, .json, .geojson or .svg. "
+            "[default: the current folder]",
         ),
     ] = None,
     formats: Annotated[
         list[Format] | None,
         typer.Option(
             "--format",
-            metavar="png|index|coco|overlay",
-            help="Write a black and white mask, numbered masks, one COCO file for the run, or the "
-            "masks drawn over the image. Repeatable. [default: png where -o is given]",
+            metavar=METAVAR,
+            help="What to write: docs/formats.md. Repeatable. [default: png where -o is given]",
         ),
     ] = None,
     text: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -96,7 +100,7 @@ def segment(
 
     console.listen(quiet=quiet)
     defaults = settings.load()
-    options = SegmentOptions(threshold=threshold, all_candidates=all_candidates)
+    options = SegmentOptions(threshold=threshold, all_candidates=all_candidates, tidy=tidy)
     prompts = typed.parse(
         points=point or (),
         exclude=exclude or (),
@@ -117,7 +121,9 @@ def segment(
         cache_bytes=defaults.cache_bytes,
     )
     advice.name_better_models(name, quiet=quiet)
-    each = run.Run(loaded, prompts, options, places, defaults.max_pixels, as_json)
+    tiling = run.tiling_of(tile)
+    ask = partial(loaded.segment, prompts=prompts, options=options, tiling=tiling)
+    each = run.Run(ask, places, defaults.max_pixels, as_json, prompts, tiled=tile is not None)
     try:
         paths = console.progress(found, total=len(found), label="segment", quiet=quiet)
         done = sum(each.attempt(path) for path in paths)

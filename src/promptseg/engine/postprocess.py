@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from promptseg.engine.candidates import Candidates, Choice
+from promptseg.engine.candidates import Candidates, Choice, stability
 from promptseg.engine.upsample import to_runs
 from promptseg.geometry import Size
 from promptseg.options import SegmentOptions
@@ -15,9 +15,18 @@ LOGIT_LIMIT = 32.0
 
 
 def to_masks(
-    candidates: Candidates, choice: Choice, size: Size, options: SegmentOptions, *, place: int
+    candidates: Candidates,
+    choice: Choice,
+    size: Size,
+    options: SegmentOptions,
+    *,
+    place: int,
+    offset: float,
 ) -> Masks:
-    """Make the masks of one object, the request's prompt number `place`, at image size."""
+    """Make the masks of one object, the request's prompt number `place`, at image size.
+
+    Their stability is that of the low-resolution logits under a threshold moved by `offset`.
+    """
     logits = candidates.logits[choice.kept]
     count = len(choice.kept)
     return Masks(
@@ -28,5 +37,6 @@ def to_masks(
         candidates=choice.kept,
         presence=np.full(count, candidates.presence, dtype=np.float32),
         confident=np.full(count, choice.confident),
+        stability=np.array([stability(each, margin=offset) for each in logits], dtype=np.float32),
         logits=np.clip(logits, -LOGIT_LIMIT, LOGIT_LIMIT) if options.logits else None,
     )

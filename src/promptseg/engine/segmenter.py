@@ -23,6 +23,7 @@ from promptseg.prompts import Prompt, numbered
 from promptseg.requests import SegmentRequest
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
+from promptseg.tidying import tidy
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +69,8 @@ class Segmenter:
         self.runtime = runtime
         self.cache = cache
         self.limits = limits or Limits.of(runtime, network.spec)
-        self._images = Portions(self.limits.images, what="encoding images", release=self._release)
-        self._objects = Portions(
-            self.limits.objects, what="decoding objects", release=self._release
-        )
+        self._images = Portions(self.limits.images, what="encoding images", release=self.release)
+        self._objects = Portions(self.limits.objects, what="decoding objects", release=self.release)
         self._digest = ImageDigest()
 
     def segment(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
@@ -80,6 +79,8 @@ class Segmenter:
         An image is encoded once however many requests name it. Company changes no answer: to the
         bit where `limits` are 1, as on a CPU, else up to rounding. Only one group of images and one
         chunk of low-resolution logits are held at a time.
+
+        The masks of a request are tidied together, so one may have to go for another's sake.
 
         Where memory runs out, half as much is worked on at a time from then on.
 
@@ -99,9 +100,7 @@ class Segmenter:
         if logger.isEnabledFor(logging.DEBUG):  # asking a device for its free memory takes time
             logger.debug("answered %d requests; %s", len(requests), self.usage())
         return [
-            Masks.concatenate([found[place] for place in sorted(found)])
-            if found
-            else Masks.empty(request.size)
+            _together([found[place] for place in sorted(found)], request.size, request.options)
             for request, found in zip(requests, answers, strict=True)
         ]
 
@@ -114,8 +113,7 @@ class Segmenter:
     ) -> Masks:
         """Answer checked prompts on an encoded image, in order, as many at a time as `segment`."""
         asked = [Asked(0, place, prompt, options) for place, prompt in enumerate(prompts)]
-        found = list(self._decode(image, asked))
-        return Masks.concatenate(found) if found else Masks.empty(image.size)
+        return _together(list(self._decode(image, asked)), image.size, options)
 
     def usage(self) -> Usage:
         """Say what is held, and how much is done at a time."""
@@ -132,6 +130,11 @@ class Segmenter:
         for number, prompt in enumerate(prompts):
             with numbered("prompt", number, of=len(prompts)):
                 preprocess.check_hint(prompt, self.network.spec)
+
+    def release(self) -> None:
+        """Let go of all memory that can be spared."""
+        self.cache.clear()
+        self.runtime.release()
 
     def _encode(self, group: Sequence[ImageWork]) -> list[EncodedImage]:
         spec = self.network.spec
@@ -173,9 +176,14 @@ class Segmenter:
 
     def _masks(self, candidates: Candidates, asked: Asked, size: Size) -> Masks:
         options = asked.options
-        choice = choose(candidates, asked.prompt, options, sure=self.network.spec.sure)
-        return postprocess.to_masks(candidates, choice, size, options, place=asked.place)
+        spec = self.network.spec
+        choice = choose(candidates, asked.prompt, options, sure=spec.sure)
+        return postprocess.to_masks(
+            candidates, choice, size, options, place=asked.place, offset=spec.trust.offset
+        )
 
-    def _release(self) -> None:
-        self.cache.clear()
-        self.runtime.release()
+
+def _together(answers: Sequence[Masks], size: Size, options: SegmentOptions) -> Masks:
+    """Join the answers to the prompts of one request and tidy them."""
+    masks = Masks.concatenate(answers) if answers else Masks.empty(size)
+    return tidy(masks, options.tidy)

@@ -10,11 +10,12 @@ import numpy as np
 
 from promptseg.engine.segmenter import EncodedImage, Segmenter
 from promptseg.errors import SessionError
-from promptseg.options import SegmentOptions
+from promptseg.options import SegmentOptions, TidyOptions
 from promptseg.prompts import MaskHint, Points, Prompt, as_prompt
 from promptseg.requests import OnePrompt
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray, LogitArray
+from promptseg.tidying import tidy
 
 
 class Step(NamedTuple):
@@ -68,9 +69,11 @@ class Session:
         asked = said
         if new.hint is None and self._steps:
             asked = replace(said, hint=MaskHint(self._steps[-1].logits))
-        answer = self._segmenter.answer(self._image, [asked], replace(self.options, logits=True))
+        options = replace(self.options, logits=True, tidy=TidyOptions())
+        answer = self._segmenter.answer(self._image, [asked], options)
         assert answer.logits is not None
         masks = answer if self.options.logits else replace(answer, logits=None)
+        masks = tidy(masks, self.options.tidy)
         self._steps = (*self._steps, Step(said, masks, answer.logits[0]))
         return masks
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
-from promptseg.geometry import Size
+from promptseg.geometry import PixelBox, Size
 from promptseg.masks import RunLength
-from promptseg.shapes import IndexArray, LogitStack, RunArray, ScoreArray
+from promptseg.shapes import IndexArray, LogitArray, LogitStack, RunArray, ScoreArray
+
+
+class Crossings(NamedTuple):
+    """In which columns a mask turns on and off, in turn, and from which rows on."""
+
+    column: IndexArray
+    row: IndexArray
 
 
 class Taps(NamedTuple):
@@ -20,16 +28,69 @@ class Taps(NamedTuple):
     share: ScoreArray
 
 
-def to_runs(logits: LogitStack, size: Size) -> list[RunLength]:
-    """Upsample bilinearly to `size` (half-pixel centres, no antialiasing) and keep what is above 0.
+@dataclass(frozen=True)
+class Upsampling:
+    """Grids of one shape enlarged bilinearly to `size`, and what is above 0 in them coded as runs.
 
-    The same bits as upsampling whole masks in float32 and comparing, for a small part of the work:
-    between two cells of one sign nothing changes, and between two of unlike sign a column crosses
-    zero once, so only the row of that crossing is looked for.
+    Half-pixel centres, no antialiasing. The same bits as upsampling whole masks in float32 and
+    comparing, for a small part of the work: between two cells of one sign nothing changes, and
+    between two of unlike sign a column crosses zero once, so only the row of that crossing is
+    looked for. Where `size` is a crop of an image of size `whole`, it begins at `left` and `top`.
     """
-    across = taps(logits.shape[2], size.width)
-    down = taps(logits.shape[1], size.height)
-    return [_runs_of_one(grid, across, down) for grid in logits]
+
+    across: Taps
+    down: Taps
+    whole: Size
+    left: int = 0
+    top: int = 0
+
+    @classmethod
+    def of(cls, cells: Size, size: Size) -> Upsampling:
+        """Enlarge grids of `cells` to a whole image."""
+        return cls(taps(cells[1], size[1]), taps(cells[0], size[0]), Size(*size))
+
+    @classmethod
+    def into(cls, cells: Size, crop: PixelBox, whole: Size) -> Upsampling:
+        """Enlarge grids of `cells` to a crop of an image."""
+        height, width = crop.size
+        return cls(taps(cells[1], width), taps(cells[0], height), whole, crop.x0, crop.y0)
+
+    def run(self, logits: LogitArray) -> RunLength:
+        """Code one mask."""
+        pixels = self.whole.height * self.whole.width
+        return RunLength(self.whole, np.diff(self._places(logits), prepend=0, append=pixels))
+
+    def area(self, logits: LogitArray) -> int:
+        """Count the pixels of one mask."""
+        places = self._places(logits)
+        return int((places[1::2] - places[0::2]).sum())
+
+    def _places(self, logits: LogitArray) -> RunArray:
+        """Where the mask turns on and off, in turn, counted down the columns of the whole image."""
+        inside = logits > 0
+        filled = np.flatnonzero(inside.any(axis=0))
+        if not filled.size:
+            return np.zeros(0, dtype=np.int64)
+        first = int(np.searchsorted(self.across.following, filled[0]))
+        last = int(np.searchsorted(self.across.first, filled[-1], side="right"))
+        reach = slice(first, last)
+        rows = np.flatnonzero(inside.any(axis=1))
+        top, bottom = max(0, int(rows[0]) - 1), int(rows[-1]) + 2
+        grid = np.ascontiguousarray(logits[top:bottom].T)
+        columns = blend(
+            grid[self.across.first[reach]],
+            grid[self.across.following[reach]],
+            self.across.share[reach, None],
+        )
+        column, turn = _crossings(columns, self.down, top=top, cells=len(logits))
+        places: RunArray = (self.left + first + column) * self.whole.height + self.top + turn
+        return places
+
+
+def to_runs(logits: LogitStack, size: Size) -> list[RunLength]:
+    """Upsample each grid to `size` and code what is above 0 (`Upsampling`)."""
+    enlarged = Upsampling.of(Size(*logits.shape[1:]), size)
+    return [enlarged.run(grid) for grid in logits]
 
 
 def taps(cells: int, pixels: int) -> Taps:
@@ -53,30 +114,10 @@ def blend(
     return mixed
 
 
-def _runs_of_one(logits: Float32[np.ndarray, "h w"], across: Taps, down: Taps) -> RunLength:
-    size = Size(len(down.first), len(across.first))
-    pixels = size.height * size.width
-    inside = logits > 0
-    filled = np.flatnonzero(inside.any(axis=0))
-    if not filled.size:
-        return RunLength(size, np.array([pixels]))
-    left = int(np.searchsorted(across.following, filled[0]))
-    right = int(np.searchsorted(across.first, filled[-1], side="right"))
-    reach = slice(left, right)
-    rows = np.flatnonzero(inside.any(axis=1))
-    top, bottom = max(0, int(rows[0]) - 1), int(rows[-1]) + 2
-    grid = np.ascontiguousarray(logits[top:bottom].T)
-    columns = blend(
-        grid[across.first[reach]], grid[across.following[reach]], across.share[reach, None]
-    )
-    places = _crossings(columns, down, top=top, cells=len(logits)) + left * size.height
-    return RunLength(size, np.diff(places, prepend=0, append=pixels))
-
-
 def _crossings(
     columns: Float32[np.ndarray, "W h"], down: Taps, *, top: int, cells: int
-) -> RunArray:
-    """Where the mask turns on and off, counted down one column of pixels after the other.
+) -> Crossings:
+    """Where the mask turns on and off, down one column of pixels after the other.
 
     `columns` begin with row `top` of `cells`; all rows that are left out are background, and so is
     the last of them on either side unless the map ends there. A place that is named twice is a run
@@ -97,5 +138,4 @@ def _crossings(
     above, below = framed[column, gap, None], framed[column, gap + 1, None]
     filled = ((blend(above, below, shares) > 0) & (rows < upper[gap, None])).sum(axis=1)
     turn = np.where(inside[column, gap], lower[gap] + filled, upper[gap] - filled)
-    places: np.ndarray = column * height + turn
-    return places
+    return Crossings(column, turn)

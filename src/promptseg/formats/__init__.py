@@ -1,1 +1,1 @@
-"""Masks as files: PNG, COCO JSON, overlays."""
+"""Masks as files of many formats, and back; pictures of masks."""

@@ -16,14 +16,24 @@ from promptseg.shapes import ImageArray
 
 
 def write(
-    image: ImageArray, masks: Masks, path: str | Path, *, prompts: Sequence[Prompt] = ()
+    image: ImageArray,
+    masks: Masks,
+    path: str | Path,
+    *,
+    prompts: Sequence[Prompt] = (),
+    numbers: bool = False,
 ) -> Path:
     """Write the image with the masks over it and, where given, the prompts that asked for them.
 
+    `numbers` writes i on the mask that is `masks[i]`, where there is room.
+
     Raises:
+        ImageError: the image is not H W 3 uint8.
+        MaskError: the masks are not of the image's size.
+        MissingExtraError: numbers are asked for, and this build of Pillow cannot draw fonts.
         OutputError: the file cannot be written.
     """
-    picture = drawing.overlay(image, masks.runs, marks=marks(prompts))
+    picture = drawing.overlay(image, masks.runs, marks=marks(prompts), numbers=numbers)
     return write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 

@@ -1,20 +1,45 @@
-"""Masks as PNG files: black and white, one file for each, or one number for each pixel."""
+"""Masks as black and white PNG files, one for each mask."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from promptseg.errors import OutputError
+from promptseg.errors import MaskError
+from promptseg.formats.answers import Answer, merged
+from promptseg.formats.nodes import MOST_PIXELS
+from promptseg.formats.places import targets
 from promptseg.io.files import write_atomically
+from promptseg.io.images import read_mask
 from promptseg.masks import RunLength
 from promptseg.results import Masks
 
-# The most masks that fit beside the background in 8 and in 16 bits.
-PALETTE_MASKS = 255
-MOST_MASKS = 65_535
+ENDING = "mask.png"
+# What `write` and `write_each` put between the name of an image and `.png`.
+NAMED = re.compile(r"(?P<name>.+?)\.mask(?:-(?P<number>\d+))?$")
+
+
+def write(answers: Sequence[tuple[str, Masks]], path: str | Path) -> list[Path]:
+    """Write each mask of each image to a file, as `write_each` does.
+
+    `path` is a folder, for `photo.mask.png` or `photo.mask-0.png`, ...; or, for one image, a file
+    that ends in `.png`. An image without masks has no file.
+
+    Raises:
+        MaskError: the answers are not names with `Masks`.
+        OutputError: a file cannot be written, or several images are to go to one.
+    """
+    answers = merged(answers)
+    files = targets(answers, path, ENDING)
+    return [
+        each
+        for answer, file in zip(answers, files, strict=True)
+        for each in write_each(answer.masks, file)
+    ]
 
 
 def write_binary(masks: Masks, path: str | Path) -> Path:
@@ -25,8 +50,9 @@ def write_binary(masks: Masks, path: str | Path) -> Path:
     """
     canvas = np.zeros(masks.size, np.uint8)
     for run in masks.runs:
-        _paint(canvas, run, 255)
-    return _write(Image.fromarray(canvas), path)
+        paint(canvas, run, 255)
+    picture = Image.fromarray(canvas)
+    return write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
 def write_each(masks: Masks, path: str | Path) -> list[Path]:
@@ -48,50 +74,50 @@ def write_each(masks: Masks, path: str | Path) -> list[Path]:
     ]
 
 
-def write_index(masks: Masks, path: str | Path) -> Path:
-    """Write one number per pixel: 0 for the background, i + 1 for mask i.
+def read(path: str | Path) -> list[Answer]:
+    """Read one file, or those of a folder that end in `.png`.
 
-    Where masks overlap the higher score wins, and of equal scores the later mask. Up to 255 masks
-    make an 8-bit palette image in the colours of the DAVIS and PASCAL VOC data sets, more a 16-bit
-    grey image.
+    Files `photo.mask.png` or `photo.mask-0.png`, ... are masks of `photo`; any other is the one
+    mask of an image of its own name.
 
     Raises:
-        OutputError: the file cannot be written, or there are more than 65,535 masks.
+        ImageError: a file is missing, damaged, or not black and white.
+        MaskError: masks of one image differ in size, or the folder has none.
     """
-    if len(masks) > MOST_MASKS:
-        raise OutputError(
-            f"an index image numbers at most {MOST_MASKS} masks, got {len(masks)}",
-            hint="Export COCO, which has no such limit",
-        )
-    wide = len(masks) > PALETTE_MASKS
-    canvas = np.zeros(masks.size, np.uint16 if wide else np.uint8)
-    for i in np.argsort(masks.scores, kind="stable"):
-        _paint(canvas, masks.runs[i], int(i) + 1)
-    picture = Image.fromarray(canvas)
-    if not wide:
-        picture.putpalette(palette())
-    return _write(picture, path)
+    path = Path(path)
+    files = sorted(path.glob("*.png")) if path.is_dir() else [path]
+    if not files:
+        raise MaskError(f"the folder `{path}` has no masks in PNG files")
+    return read_files(files)
 
 
-def palette() -> bytes:
-    """Return the PASCAL VOC colour map, which DAVIS shares: the index's bits, dealt to channels.
+def read_files(files: Sequence[Path]) -> list[Answer]:
+    """Read masks from files, and put those of one image together in the order given.
 
-    Source: Everingham et al., VOC development kit, `VOClabelcolormap`.
+    Raises:
+        ImageError: a file is missing, damaged, or not black and white.
+        MaskError: masks of one image differ in size.
     """
-    index = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
-    for place in range(24):
-        bit, channel = divmod(place, 3)
-        colours[:, channel] |= ((index >> place & 1) << (7 - bit)).astype(np.uint8)
-    return colours.tobytes()
+    runs: dict[str, list[RunLength]] = {}
+    for file in files:
+        run = RunLength.from_mask(read_mask(file, max_pixels=MOST_PIXELS))
+        same = runs.setdefault(_image_of(file), [])
+        if same and same[0].size != run.size:
+            raise MaskError(
+                f"masks of different sizes for one image: `{file}` is {run.size}, "
+                f"those before it are {same[0].size}"
+            )
+        same.append(run)
+    return [Answer(name, Masks.of(same, size=same[0].size)) for name, same in runs.items()]
 
 
-def _paint(canvas: np.ndarray, run: RunLength, value: int) -> None:
+def paint(canvas: np.ndarray, run: RunLength, value: int) -> None:
     """Set the pixels of one mask, touching only its box."""
     crop = run.to_crop()
     height, width = crop.mask.shape
     canvas[crop.top : crop.top + height, crop.left : crop.left + width][crop.mask] = value
 
 
-def _write(picture: Image.Image, path: str | Path) -> Path:
-    return write_atomically(path, lambda file: picture.save(file, format="PNG"))
+def _image_of(file: Path) -> str:
+    named = NAMED.fullmatch(file.stem)
+    return named["name"] if named else file.stem

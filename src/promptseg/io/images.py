@@ -59,11 +59,11 @@ def read(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
         ImageError: the file is missing, empty, damaged, of another format, or too large.
     """
     path = Path(path)
-    with _open(path) as file:
+    with open_file(path) as file:
         picture = _decode(file, path, max_pixels)
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             logger.warning("%s is animated, only its first frame is read", path)
-        return _upright(to_rgb(picture), _orientation(picture, path))
+        return upright(to_rgb(picture), _orientation(picture, path))
 
 
 def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> MaskArray:
@@ -75,7 +75,7 @@ def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> MaskArray:
         ImageError: as `read`, and where the file has colours, or more than two values.
     """
     path = Path(path)
-    with _open(path) as file:
+    with open_file(path) as file:
         picture = _decode(file, path, max_pixels)
         values = np.asarray(picture)
     found = np.unique(values)
@@ -143,7 +143,12 @@ def _from_picture(picture: Image.Image) -> ImageArray:
     return np.array(picture.convert("RGB"))
 
 
-def _open(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to be read from any place in it; a pipe is read whole.
+
+    Raises:
+        ImageError: the file is missing, a folder, or not to be opened.
+    """
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -164,7 +169,7 @@ def _decode(file: BinaryIO, path: Path, max_pixels: int) -> ImageFile.ImageFile:
     if not start:
         raise ImageError(f"`{path}` is empty")
     try:
-        picture = _parse_header(file, start)
+        picture = parse_header(file, start)
         if picture is None:
             raise ImageError(f"`{path}` is not an image of a known format", hint=FORMATS_HINT)
         _check_pixels(picture, path, max_pixels)
@@ -184,7 +189,7 @@ def _decode(file: BinaryIO, path: Path, max_pixels: int) -> ImageFile.ImageFile:
     return picture
 
 
-def _parse_header(file: BinaryIO, start: bytes) -> ImageFile.ImageFile | None:
+def parse_header(file: BinaryIO, start: bytes) -> ImageFile.ImageFile | None:
     """Let the one named format that knows these first bytes read the header, or return None.
 
     `Image.open` is not used: its own pixel limit is a global of the process, and it warns below it.
@@ -203,8 +208,8 @@ def _check_pixels(picture: ImageFile.ImageFile, path: Path, max_pixels: int) -> 
     if width * height > max_pixels:
         raise ImageError(
             f"`{path}` has {width} x {height} pixels, the limit is {max_pixels} in all",
-            hint="Make it smaller, or read it by `promptseg.read` with a higher `max_pixels`; "
-            "for `promptseg segment` set `PROMPTSEG_MAX_PIXELS`",
+            hint="Look at it in parts: on the command line by `--tile 2048`, in Python by "
+            "`tiling=Tiling()`, best of all as a tiled TIFF; or raise `PROMPTSEG_MAX_PIXELS`",
         )
 
 
@@ -218,7 +223,7 @@ def _orientation(picture: ImageFile.ImageFile, path: Path) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _upright(image: ImageArray, orientation: int) -> ImageArray:
+def upright(image: ImageArray, orientation: int) -> ImageArray:
     """Turn pixels as their EXIF orientation asks (EXIF 2.3, tag 0x0112)."""
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
@@ -230,19 +235,29 @@ def _upright(image: ImageArray, orientation: int) -> ImageArray:
 
 
 def _from_array(array: np.ndarray) -> ImageArray:
+    check_axes(array)
     if array.ndim == 2:
         array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+    array = _to_bytes(array)
+    if array.shape[2] == 4:
+        array = _over_white(array)
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+
+
+def check_axes(array: np.ndarray) -> None:
+    """Refuse an array whose axes are not those of an image.
+
+    Raises:
+        ImageError: it is not H W, or H W 1, 3 or 4, or it has no pixel.
+    """
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
         hint = "Move the channels last: `array.transpose(1, 2, 0)`"
         looks_first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
         raise ImageError(
             f"an image array has shape `H W 3`, got {array.shape}",
             hint=hint if looks_first else ARRAY_HINT,
         )
-    array = _to_bytes(array)
-    if array.shape[2] == 4:
-        array = _over_white(array)
-    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
 def _to_bytes(array: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,3 +61,20 @@ class MaskLogits(NamedTuple):
     logits: Float[Tensor, "n m h w"]
     scores: Float[Tensor, "n m"]
     presence: Float[Tensor, " n"]
+
+
+class Judgement(NamedTuple):
+    """What is known of `n` prompts' candidates before a mask is drawn, and what drawing needs.
+
+    `scores` are the predicted IoU in 0..1, `presence` the logit of there being an object at all.
+    `masks` are the candidates' tokens, `image` is as each prompt has marked it.
+    """
+
+    scores: Float[Tensor, "n m"]
+    presence: Float[Tensor, " n"]
+    masks: Float[Tensor, "n m c"]
+    image: Float[Tensor, "n s c"]
+
+    def of(self, rows: Sequence[int]) -> Judgement:
+        """Return what is known of some of the prompts."""
+        return Judgement(*(column[list(rows)] for column in self))

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from promptseg.nn.outputs import ImageFeatures, MaskLogits, PromptTensors
+from promptseg.nn.outputs import ImageFeatures, Judgement, MaskLogits, PromptTensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Which masks of a network `everything` keeps unless told otherwise.
+
+    Least predicted IoU; least stability, and how far the threshold of logits moves to measure it;
+    how much two masks may overlap, and how much of one may lie in a better one. By default as SAM
+    2's `SAM2AutomaticMaskGenerator`, which compares boxes only.
+    """
+
+    score: float = 0.8
+    stability: float = 0.95
+    offset: float = 1.0
+    max_iou: float = 1.0
+    max_containment: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +35,8 @@ class NetworkSpec:
     `image_side` is the side of the input square in pixels, `mask_side` that of logits and hints;
     `mean` and `std` normalise pixels in 0..1; `digest` names the weights, so that cached features
     are never mixed up. `sure` is the candidate made for prompts that leave no doubt, None where all
-    candidates are alike.
+    candidates are alike. `trust` says which of its masks are good enough to be shown unasked, and
+    `together` how many objects at a time one core answers quickest.
     """
 
     image_side: int
@@ -27,6 +45,8 @@ class NetworkSpec:
     std: tuple[float, float, float]
     digest: str
     sure: int | None = None
+    trust: Trust = Trust()
+    together: int = 1
 
 
 @runtime_checkable
@@ -42,3 +62,16 @@ class Promptable(Protocol):
 
     def decode(self, features: ImageFeatures, prompts: PromptTensors) -> MaskLogits:
         """Answer any number of prompts on the features of one image."""
+
+
+@runtime_checkable
+class Judging(Promptable, Protocol):
+    """A network that knows how good its candidates will be before it draws them."""
+
+    def judge(self, features: ImageFeatures, prompts: PromptTensors) -> Judgement:
+        """Score the candidates of any number of prompts on the features of one image."""
+
+    def draw(
+        self, features: ImageFeatures, judgement: Judgement, candidates: Sequence[int]
+    ) -> Float[Tensor, "n _ h w"]:
+        """Make the logits of some candidates of every judged prompt, in the order asked for."""

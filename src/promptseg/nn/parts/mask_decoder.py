@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptseg.nn.outputs import MaskLogits
+from promptseg.nn.outputs import Judgement, MaskLogits
 from promptseg.nn.parts.layers import Perceptron
 from promptseg.nn.parts.products import compare, linear
 from promptseg.nn.parts.prompt_encoder import EmbeddedPrompts
@@ -45,19 +45,6 @@ class DecoderFeatures(NamedTuple):
     keys: Float[Tensor, "b c/2 h w"]
     values: Float[Tensor, "b c/2 h w"]
     queries: Float[Tensor, "b c/2 h w"]
-
-
-class Judgement(NamedTuple):
-    """What is known of `n` prompts' candidates before a mask is drawn, and what drawing needs.
-
-    `scores` are the predicted IoU in 0..1, `presence` the logit of there being an object at all.
-    `masks` are the candidates' tokens, `image` is as each prompt has marked it.
-    """
-
-    scores: Float[Tensor, "n m"]
-    presence: Float[Tensor, " n"]
-    masks: Float[Tensor, "n m c"]
-    image: Float[Tensor, "n s c"]
 
 
 class MaskDecoder(nn.Module):

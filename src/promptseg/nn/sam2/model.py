@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from promptseg.nn.outputs import ImageFeatures, MaskLogits, PromptTensors
-from promptseg.nn.parts.mask_decoder import CANDIDATES, DecoderFeatures, Judgement, MaskDecoder
+from promptseg.nn.outputs import ImageFeatures, Judgement, MaskLogits, PromptTensors
+from promptseg.nn.parts.mask_decoder import CANDIDATES, DecoderFeatures, MaskDecoder
 from promptseg.nn.parts.prompt_encoder import PromptEncoder
 from promptseg.nn.protocol import NetworkSpec
 from promptseg.nn.sam2.config import Sam2Config
@@ -23,7 +23,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Sam2Network(nn.Module):
-    """SAM 2 or SAM 2.1, which differ in their memory only, on images (`Promptable`).
+    """SAM 2 or SAM 2.1, which differ in their memory only, on images (`Promptable`, `Judging`).
 
     Of the four candidates of each answer, 0 is the one for a prompt that leaves no doubt
     (`parts.mask_decoder`).

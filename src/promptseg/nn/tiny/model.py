@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from promptseg.nn.outputs import ImageFeatures, MaskLogits, PromptTensors
-from promptseg.nn.protocol import NetworkSpec
+from promptseg.nn.protocol import NetworkSpec, Trust
 from promptseg.nn.tiny.config import TinyConfig
 from promptseg.nn.tiny.decoder import TinyDecoder
 from promptseg.nn.tiny.encoder import TinyEncoder, TinyFeatures
@@ -14,6 +14,12 @@ from promptseg.nn.tiny.encoder import TinyEncoder, TinyFeatures
 # ImageNet's channel statistics, as every network of this field uses them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# Its logits are soft, its scores modest, and it takes parts of a texture for things. Chosen on 18
+# images of the development set: 109 masks an image, whose best IoU with a true one is 0.548 in the
+# mean; without the last two 437 masks and 0.57.
+TRUST = Trust(score=0.4, stability=0.8, offset=0.1, max_iou=0.5, max_containment=0.8)
+# On one Zen 5 core 18 ms alone, 11 in a batch of 4 and as many in one of 8.
+TOGETHER = 4
 
 
 class TinyNetwork(nn.Module):
@@ -28,6 +34,8 @@ class TinyNetwork(nn.Module):
             mean=MEAN,
             std=STD,
             digest=digest,
+            trust=TRUST,
+            together=TOGETHER,
         )
         self.encoder = TinyEncoder(config)
         self.decoder = TinyDecoder(config)

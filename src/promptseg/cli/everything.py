@@ -1,0 +1,141 @@
+"""`promptseg everything`: all regions of any number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import promptseg
+from promptseg import settings
+from promptseg.cli import console, flags
+from promptseg.cli.formats import METAVAR, Format
+from promptseg.options import EverythingOptions, TidyOptions
+
+if TYPE_CHECKING:
+    from promptseg.engine.everything import Search
+    from promptseg.engine.large import TiledSearch
+    from promptseg.results import Masks
+    from promptseg.shapes import ImageArray
+    from promptseg.tiles import Tiling
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("everything")(everything)
+
+
+@flags.of(TidyOptions, "tidy")
+@flags.of(EverythingOptions, "options")
+def everything(
+    image: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE",
+            help="Image files, folders of them, or quoted patterns.",
+            show_default=False,
+        ),
+    ],
+    *,
+    model: flags.Model = None,
+    device: flags.Device = None,
+    dtype: flags.Dtype = None,
+    options: EverythingOptions,
+    tidy: TidyOptions,
+    tile: flags.Tile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Folder for the files; or one file, such as .png, .json, .geojson or .svg. "
+            "[default: the current folder]",
+        ),
+    ] = None,
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option(
+            "--format",
+            metavar=METAVAR,
+            help="What to write. Repeatable. [default: coco where -o is given]",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON for each image.")
+    ] = False,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Find all regions of images: a grid of points is asked, good answers are kept.
+
+    Masks go to files, whose paths are printed, or with --json to stdout; with neither, a summary is
+    printed. An image that fails is named, and the others are done. Ctrl+C, or the end of the time
+    budget, keeps what was found until then.
+    """
+    # Here and not above, so that `--help` is quick: these load numpy and Pillow.
+    from promptseg.cli import advice, outputs, run
+
+    console.listen(quiet=quiet)
+    defaults = settings.load()
+    found, missing = run.find(image)
+    if not found:
+        return console.NOTHING_DONE
+    places = outputs.plan(output, formats or (), found, usual=Format.COCO, numbers=True)
+    name = defaults.model if model is None else model
+    loaded = promptseg.load(
+        name,
+        device=device or defaults.device,
+        dtype=dtype or defaults.dtype,
+        cache_bytes=defaults.cache_bytes,
+    )
+    advice.name_better_models(name, quiet=quiet)
+    # One bar: over the points of a lone image, else over images.
+    options = replace(options, tidy=tidy)
+    ask = _Ask(loaded, options, run.tiling_of(tile), quiet=quiet or len(found) > 1)
+    each = run.Run(ask, places, defaults.max_pixels, as_json, tiled=tile is not None)
+    try:
+        done = 0
+        for path in console.progress(found, total=len(found), label="everything", quiet=quiet):
+            done += each.attempt(path)
+            if ask.interrupted:
+                raise KeyboardInterrupt
+    finally:
+        # However the loop ends, what is done is kept.
+        each.finish()
+    if done == 0:
+        return console.NOTHING_DONE
+    return console.OK if done == len(found) and not missing else console.SOME_FAILED
+
+
+@dataclass
+class _Ask:
+    """Looks for everything until done, out of time or interrupted."""
+
+    model: promptseg.Model
+    options: EverythingOptions
+    tiling: Tiling | None
+    quiet: bool
+    interrupted: bool = False
+
+    def __call__(self, image: ImageArray | Path) -> Masks:
+        search = self.model.search(image, options=self.options, tiling=self.tiling)
+        parts = console.progress(
+            _parts(search), total=search.total, label="everything", quiet=self.quiet
+        )
+        try:
+            for _ in parts:
+                pass
+        except KeyboardInterrupt:
+            self.interrupted = True
+        return search.masks()
+
+
+def _parts(search: Search | TiledSearch) -> Iterator[int]:
+    """Hand out every point, or every tile, when it has been asked."""
+    done = 0
+    for step in search:
+        yield from range(done, step.done)
+        done = step.done

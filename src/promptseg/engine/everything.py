@@ -1,0 +1,267 @@
+"""The `everything` verb: all regions of an image, from a grid of points over it and its crops.
+
+The order of work and its rules are those of SAM 2's `SAM2AutomaticMaskGenerator`, without a map at
+the size of the image: stability, box and runs come from low-resolution logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from promptseg import regions
+from promptseg.engine import grid
+from promptseg.engine.batches import chunks
+from promptseg.engine.portions import Portions
+from promptseg.engine.proposals import Proposal, Proposer
+from promptseg.engine.segmenter import Segmenter
+from promptseg.engine.suppression import suppress_boxes
+from promptseg.engine.upsample import Upsampling
+from promptseg.engine.workers import MOST, crew, in_order
+from promptseg.geometry import PixelBox, Placement, Size
+from promptseg.masks import RunLength
+from promptseg.nn.protocol import Trust
+from promptseg.options import EverythingOptions
+from promptseg.prompts import Points, Prompt
+from promptseg.requests import EverythingRequest
+from promptseg.results import Masks
+from promptseg.shapes import PointArray
+from promptseg.tidying import tidy
+
+GOLDEN = 0.618034
+
+
+class Progress(NamedTuple):
+    """How far a search has come: points asked, of how many, and masks found so far."""
+
+    done: int
+    total: int
+    found: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """One mask, at the size of the whole image, and the point and the crop that gave it."""
+
+    run: RunLength
+    score: float
+    stability: float
+    candidate: int
+    presence: float
+    point: tuple[float, float]
+    crop: PixelBox
+
+
+class Search:
+    """Looks for every region of an image; iterating goes on with it, `masks` may be asked any time.
+
+    Of few points an image is asked at a time, on a CPU by as many threads as torch has, each on one
+    core. `complete` says whether all have been.
+    """
+
+    def __init__(self, segmenter: Segmenter, request: EverythingRequest) -> None:
+        options = request.options
+        assert options.crop_layers is not None
+        self.request = request
+        self.complete = False
+        self._segmenter = segmenter
+        self._trust = _trust(options, segmenter.network.spec.trust)
+        layers = grid.crops(request.size, layers=options.crop_layers, overlap=options.crop_overlap)
+        grids = request.grids or grid.grids(options)
+        self._work = [
+            (crop, grid.in_pixels(points, crop))
+            for layer, points in zip(layers, grids, strict=True)
+            for crop in layer
+        ]
+        self._finished: list[Found] = []
+        self._open: list[Found] = []
+
+    @property
+    def total(self) -> int:
+        """How many points are asked in all."""
+        return sum(len(points) for _, points in self._work)
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Go through all crops, a few points at a time, until done or out of time.
+
+        Raises:
+            OutOfMemoryError: there is not enough memory for one crop or one point alone.
+        """
+        begun = time.monotonic()
+        budget = self.request.options.time_budget
+        total = self.total
+        done = 0
+        on_cpu = self._segmenter.runtime.device.type == "cpu"
+        threads = min(torch.get_num_threads(), MOST) if on_cpu else 1
+        with crew(threads) if threads > 1 else nullcontext() as executor:
+            for crop, points in self._work:
+                for found in self._look(crop, points, executor):
+                    done += len(found)
+                    self._open += [mask for masks in found for mask in masks]
+                    yield Progress(done, total, len(self._finished) + len(self._open))
+                    if budget is not None and time.monotonic() - begun >= budget and done < total:
+                        return
+                self._finished += self._best(self._open)
+                self._open = []
+        self.complete = True
+
+    def masks(self) -> Masks:
+        """Return what has been found so far, best first."""
+        options = self.request.options
+        found = self._finished + self._best(self._open)
+        if len(self._work) > 1:
+            worth = [-float(each.crop.size.height * each.crop.size.width) for each in found]
+            found = _suppressed(found, worth, options.max_crop_iou)
+        if options.min_region_area:
+            found = self._without_small_regions(found)
+        found = sorted(found, key=lambda each: -each.score)
+        masks = _as_masks(found, self.request.size, complete=self.complete)
+        trust = self._trust
+        return tidy(
+            masks,
+            options.tidy.with_limits(max_iou=trust.max_iou, max_containment=trust.max_containment),
+        )
+
+    def _look(
+        self, crop: PixelBox, points: PointArray, executor: Executor | None
+    ) -> Iterator[list[list[Found]]]:
+        """Ask the points of one crop, some at a time, and hand out the masks of each."""
+        segmenter, size = self._segmenter, crop.size
+        image = self.request.image[crop.y0 : crop.y1, crop.x0 : crop.x1]
+        encoded = segmenter.encode(np.ascontiguousarray(image))
+        spec, runtime = segmenter.network.spec, segmenter.runtime
+        proposer = Proposer(
+            segmenter.network, runtime, encoded.features, Placement(size, spec.image_side)
+        )
+        cells = Size(spec.mask_side, spec.mask_side)
+        enlarged = Upsampling.into(cells, crop, self.request.size)
+        most = min(segmenter.limits.objects, self.request.options.points_per_batch)
+        if runtime.device.type == "cpu":
+            most = spec.together
+        portions = Portions(most, what="asking points", release=segmenter.release)
+
+        def ask(some: Sequence[int]) -> list[list[Found]]:
+            return self._ask(proposer, enlarged, crop, points[list(some)])
+
+        def work(chunk: Sequence[int]) -> list[list[Found]]:
+            return list(portions.run(chunk, ask))
+
+        # Far from each other in turn, so that a search that ends early has been everywhere.
+        spread = np.argsort(np.arange(len(points)) * GOLDEN % 1).tolist()
+        pieces = chunks(spread, most)
+        return map(work, pieces) if executor is None else in_order(executor, work, pieces)
+
+    def _ask(
+        self, proposer: Proposer, enlarged: Upsampling, crop: PixelBox, points: PointArray
+    ) -> list[list[Found]]:
+        """Return the masks that each of a few points of a crop gives and that pass."""
+        options, least = self.request.options, self._trust.score
+        prompts = [Prompt(points=Points([point])) for point in points]
+        first = 0.0 if options.refine else least
+        ask = proposer.all if options.all_candidates else proposer.one
+        proposals = ask(prompts, least=first)
+        if options.refine:
+            proposals = proposer.refined(prompts, proposals, least=least)
+        found: list[list[Found]] = [[] for _ in points]
+        for each in proposals:
+            x, y = points[each.place] + (crop.x0, crop.y0)
+            mask = self._measured(each, enlarged, crop, (float(x), float(y)))
+            if mask is not None:
+                found[each.place].append(mask)
+        return found
+
+    def _measured(
+        self, proposal: Proposal, enlarged: Upsampling, crop: PixelBox, point: tuple[float, float]
+    ) -> Found | None:
+        """Enlarge a proposal if it is stable, and not cut off by the edge of its crop."""
+        trust, options = self._trust, self.request.options
+        logits = proposal.logits - np.float32(options.mask_threshold)
+        reach = enlarged.area(logits + np.float32(trust.offset))
+        # What is empty even then is not stable, it is nothing.
+        if not reach:
+            return None
+        stability = enlarged.area(logits - np.float32(trust.offset)) / reach
+        if stability < trust.stability:
+            return None
+        run = enlarged.run(logits)
+        if not run.area or _is_cut(run.box, crop, self.request.size, options.edge_margin):
+            return None
+        return Found(
+            run, proposal.score, stability, proposal.candidate, proposal.presence, point, crop
+        )
+
+    def _best(self, found: Sequence[Found]) -> list[Found]:
+        """Of masks of one crop whose boxes overlap, keep those with the higher scores."""
+        worth = [each.score for each in found]
+        return _suppressed(found, worth, self.request.options.max_box_iou)
+
+    def _without_small_regions(self, found: Sequence[Found]) -> list[Found]:
+        """Fill holes and drop specks, and prefer masks that had none among those that overlap.
+
+        As segment-anything's `postprocess_small_regions`.
+        """
+        most = self.request.options.min_region_area - 1
+        cleaned = [replace(each, run=_without_specks_and_holes(each.run, most)) for each in found]
+        worth = [float(one.run == other.run) for one, other in zip(cleaned, found, strict=True)]
+        options = self.request.options
+        return _suppressed(cleaned, worth, max(options.max_box_iou, options.max_crop_iou))
+
+
+def _without_specks_and_holes(run: RunLength, most: int) -> RunLength:
+    return regions.drop_specks(regions.fill_holes(run, most, connectivity=8), most)
+
+
+def _trust(options: EverythingOptions, own: Trust) -> Trust:
+    """Return a network's thresholds, less those that are asked for otherwise."""
+    asked = {
+        "score": options.threshold,
+        "stability": options.stability_threshold,
+        "offset": options.stability_offset,
+    }
+    return replace(own, **{name: value for name, value in asked.items() if value is not None})
+
+
+def _suppressed(found: Sequence[Found], worth: Sequence[float], most: float) -> list[Found]:
+    if not found:
+        return []
+    # As in segment-anything, a box ends at the last pixel, not after it.
+    boxes = np.array([each.run.box for each in found], dtype=np.float64) - (0, 0, 1, 1)
+    return [found[index] for index in suppress_boxes(boxes, worth, max_iou=most).tolist()]
+
+
+def _is_cut(box: PixelBox, crop: PixelBox, size: Size, margin: int) -> bool:
+    """Whether a mask ends within `margin` pixels of an edge of its crop that the image goes beyond.
+
+    Edges at the image's own are no cause; nearness is told of the last pixel, as in
+    segment-anything's `is_box_near_crop_edge`.
+    """
+    last = (box.x0, box.y0, box.x1 - 1, box.y1 - 1)
+    whole = (0, 0, size.width, size.height)
+    return any(
+        abs(edge - inner) <= margin < abs(edge - outer)
+        for edge, inner, outer in zip(last, crop, whole, strict=True)
+    )
+
+
+def _as_masks(found: Sequence[Found], size: Size, *, complete: bool) -> Masks:
+    count = len(found)
+    return Masks(
+        size=size,
+        runs=tuple(each.run for each in found),
+        scores=np.array([each.score for each in found], dtype=np.float32),
+        objects=np.arange(count),
+        candidates=np.array([each.candidate for each in found], dtype=np.int64),
+        presence=np.array([each.presence for each in found], dtype=np.float32),
+        confident=np.ones(count, dtype=np.bool_),
+        stability=np.array([each.stability for each in found], dtype=np.float32),
+        points=np.array([each.point for each in found], dtype=np.float64).reshape(-1, 2),
+        crops=np.array([each.crop for each in found], dtype=np.float64).reshape(-1, 4),
+        complete=complete,
+    )
