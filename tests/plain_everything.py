@@ -1,7 +1,7 @@
 """The slow, obvious way to look for everything: whole maps of every candidate, one rule at a time.
 
 It follows the description of SAM 2's automatic masks step by step, with dense arrays and plain
-loops, and shares no code with the engine.
+loops; with the engine it shares only how a picture and a point are put into a network's square.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from promptseg.engine.preprocess import prompt_tensors, to_pixels
+from promptseg.engine.runtime import Runtime
+from promptseg.geometry import Placement, Size
+from promptseg.prompts import Points, Prompt
 
 
 @dataclass
@@ -153,3 +158,36 @@ def agreement(masks, records):
         ious.append(float(scores[best]))
         left.pop(best)
     return np.array(ious + [0.0] * len(left))
+
+
+def looking(network, spec, *, decode):
+    """Look at crops with one implementation, and ask one point at a time."""
+    runtime = Runtime.choose("cpu", "float32")
+
+    def look(crop):
+        with torch.inference_mode():
+            features = network.encode(to_pixels([np.ascontiguousarray(crop)], spec, runtime))
+        placement = Placement(Size(*crop.shape[:2]), spec.image_side)
+
+        def ask(point):
+            prompt = Prompt(points=Points([point]))
+            with torch.inference_mode():
+                answer = decode(features, prompt_tensors([prompt], placement, spec, runtime))
+            several = slice(None) if spec.sure is None else slice(1, None)
+            return answer.logits[0, several].numpy(), answer.scores[0, several].numpy()
+
+        return ask
+
+    return look
+
+
+def scene(height, width, seed=3):
+    """Overlapping discs and boxes of many sizes in flat colours."""
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), 90, dtype=np.uint8)
+    y, x = np.mgrid[:height, :width]
+    for _ in range(60):
+        cx, cy = rng.uniform(0, width), rng.uniform(0, height)
+        radius = rng.uniform(0.02, 0.25) * min(height, width)
+        image[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = rng.integers(0, 255, 3)
+    return image

@@ -63,12 +63,12 @@ def test_python_blocks_run(guide, workplace, no_network):
 
 @having("sh")
 def test_commands_run(guide, workplace):
-    """Each `promptseg segment` command of a document ends with status 0."""
+    """Each command of a document that works on pictures ends with status 0."""
     commands = [
         line
         for block in blocks(guide, "sh")
         for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith("promptseg segment")
+        if line.startswith(("promptseg segment", "promptseg everything", "promptseg convert"))
     ]
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command

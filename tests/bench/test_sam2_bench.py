@@ -113,7 +113,7 @@ def test_an_unknown_size_or_suite_is_refused(capsys):
     with pytest.raises(ConfigError, match="unknown size `huge`"):
         sam2.measure("huge")
     assert main(["bench", "--suite", "nothing"]) == 2
-    assert "first-light, sam2" in capsys.readouterr().err
+    assert "first-light, sam2, everything" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from local_sam2 import LocalSam2, local
 from places import ROOT
-from plain_everything import Dials, agreement, everything
+from plain_everything import Dials, agreement, everything, looking, scene
 from promptseg import api, io
+from promptseg.bench.random_sam2 import LocalSam2, local
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.everything import Search
-from promptseg.engine.preprocess import prompt_tensors, to_pixels
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import Segmenter
-from promptseg.geometry import Placement, Size
 from promptseg.nn.sam2 import config as sizes
 from promptseg.options import EverythingOptions, TidyOptions
-from promptseg.prompts import Points, Prompt
 from promptseg.requests import EverythingRequest
 from small_sam2 import FITTING, small_sam2
 
@@ -28,39 +24,6 @@ SHARE, IOU = 0.995, 0.99
 
 def segmenter_of(network):
     return Segmenter(network, Runtime.choose("cpu", "float32"), FeatureCache(2**28))
-
-
-def looking(network, spec, *, decode):
-    """Look at crops with one implementation, and ask one point at a time."""
-    runtime = Runtime.choose("cpu", "float32")
-
-    def look(crop):
-        with torch.inference_mode():
-            features = network.encode(to_pixels([np.ascontiguousarray(crop)], spec, runtime))
-        placement = Placement(Size(*crop.shape[:2]), spec.image_side)
-
-        def ask(point):
-            prompt = Prompt(points=Points([point]))
-            with torch.inference_mode():
-                answer = decode(features, prompt_tensors([prompt], placement, spec, runtime))
-            several = slice(None) if spec.sure is None else slice(1, None)
-            return answer.logits[0, several].numpy(), answer.scores[0, several].numpy()
-
-        return ask
-
-    return look
-
-
-def scene(height, width, seed=3):
-    """Overlapping discs and boxes of many sizes in flat colours."""
-    rng = np.random.default_rng(seed)
-    image = np.full((height, width, 3), 90, dtype=np.uint8)
-    y, x = np.mgrid[:height, :width]
-    for _ in range(60):
-        cx, cy = rng.uniform(0, width), rng.uniform(0, height)
-        radius = rng.uniform(0.02, 0.25) * min(height, width)
-        image[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = rng.integers(0, 255, 3)
-    return image
 
 
 def options_of(dials):

@@ -1,26 +1,28 @@
 """`everything` with SAM 2 on this machine beside transformers': same weights, grid, thresholds.
 
-Both look at a photo of 2250 x 1500 once and ask a grid of points. transformers' way is that of its
-mask-generation pipeline: batches of points, every candidate enlarged to the photo, then filtered.
-Its last step, which needs torchvision, is ours on both sides.
+Both look at a photo of 2250 x 1500 once and ask a grid of points, each in a process of its own.
+transformers' way is that of its mask-generation pipeline: batches of points, every candidate
+enlarged to the photo, then filtered; its last step, which needs torchvision, is ours on both sides.
+Masks of random weights are kept near their points on both sides (`local`).
 """
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import torch
 
 from promptseg.bench.contest import HEADING, Contest, compete
 from promptseg.bench.first_light import photo
-from promptseg.bench.machine import product_rate
-from promptseg.bench.peer import Kept, Peer, filtered
-from promptseg.bench.processes import run_python
-from promptseg.bench.sam2 import BATCH, LARGE_PHOTO, PROMPT_GFLOP, random_network
+from promptseg.bench.machine import seconds
+from promptseg.bench.processes import KEEPING, run_python
+from promptseg.bench.random_sam2 import BATCH, LARGE_PHOTO, LocalSam2, local, random_network
 from promptseg.engine import grid
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.everything import Search
@@ -41,10 +43,11 @@ from promptseg.weights.identify import SIZES
 
 POINTS_PER_SIDE = 32
 MAX_IOU = 0.7
-# Shares of the candidates that pass; those of random weights say nothing, so thresholds are set by
-# them. In segment-anything-fast's profile 4 of 10 pass the first.
+# Shares of the candidates that pass predicted IoU, and of those that are stable. The scores of
+# random weights say nothing, so the thresholds are set by shares. In segment-anything-fast's
+# profile 4 of 10 pass the first.
 SCORED, STABLE = 0.4, 0.5
-PEAK_CODE = "import sys; from promptseg.bench.everything import hold; hold(*sys.argv[1:])"
+CODE = "import sys; from promptseg.bench.everything import search; search(*sys.argv[1:])"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,36 +92,51 @@ def measure(
     """
     if size not in SIZES:
         raise ConfigError(f"unknown size `{size}`", hint=f"Choose one of {', '.join(SIZES)}")
-    rate = product_rate(torch.device("cpu"), torch.float32)
+    _peers()
     bars = _bars(size, photo_size)
     contests = (
-        _whole(size, bars, per_side, photo_size, rate),
+        *_whole(size, bars, per_side, photo_size),
         _filters(size, photo_size),
-        _memory(size, bars, per_side, photo_size),
     )
     machine = f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}"
     return EverythingBench(size=size, machine=machine, contests=contests)
 
 
-def hold(who: str, size: str, score: str, stability: str, per_side: str, h: str, w: str) -> None:
-    """Look for everything, ours or the peer's way, for its peak memory."""
+def search(who: str, size: str, score: str, stability: str, per_side: str, h: str, w: str) -> None:
+    """Look for everything, ours or the peer's way; print how long it took and what was found."""
+    network, image = _network(size), photo(Size(int(h), int(w)))
     bars = Bars(float(score), float(stability))
     way = _ours if who == "ours" else _peer
-    way(_network(size), photo(Size(int(h), int(w))), bars, int(per_side))
+    way(network, photo(Size(64, 64)), bars, 2)
+    found: list[RunLength] = []
+    taken = seconds(lambda: found.extend(way(network, image, bars, int(per_side))))
+    codes = [run.to_coco() for run in found]
+    print(json.dumps({"seconds": taken, "masks": codes}))  # noqa: T201 - read by the caller
 
 
-def _whole(size: str, bars: Bars, per_side: int, photo_size: Size, rate: float) -> Contest:
-    """Compare the whole verb, from pixels to run lengths."""
-    network, image = _network(size), photo(photo_size)
-    arguments = (network, image, bars, per_side)
-    contest = compete(
-        f"everything, {per_side} x {per_side}, {photo_size.width} x {photo_size.height}",
-        partial(_ours, *arguments),
-        partial(_peer, *arguments),
-        rounds=1,
-        floor=PROMPT_GFLOP * per_side**2 / rate,
-    )
-    return replace(contest, agreement=_agreement(_ours(*arguments), _peer(*arguments)))
+def _whole(size: str, bars: Bars, per_side: int, photo_size: Size) -> Iterator[Contest]:
+    """Compare processes, with memory that is given back when freed and with memory that is kept."""
+    arguments = [str(each) for each in (size, bars.score, bars.stability, per_side, *photo_size)]
+    for how, settings in (("given back", {}), ("kept", KEEPING)):
+        ours, peer = (
+            run_python(CODE, [who, *arguments], settings=settings) for who in ("ours", "peer")
+        )
+        mine, theirs = json.loads(ours.output), json.loads(peer.output)
+        runs = [[RunLength.from_coco(code) for code in each["masks"]] for each in (mine, theirs)]
+        yield Contest(
+            task=f"{per_side} x {per_side} points, memory {how}",
+            ours=mine["seconds"],
+            peer=theirs["seconds"],
+            ratio=(theirs["seconds"] / mine["seconds"],) * 3,
+            agreement=_agreement(*runs),
+        )
+        yield Contest(
+            task=f"peak memory, memory {how}",
+            ours=ours.peak_bytes,
+            peer=peer.peak_bytes,
+            ratio=(peer.peak_bytes / ours.peak_bytes,) * 3,
+            unit="bytes",
+        )
 
 
 def _filters(size: str, photo_size: Size) -> Contest:
@@ -144,23 +162,18 @@ def _filters(size: str, photo_size: Size) -> Contest:
             and enlarged.area(each - 1) >= bars.stability * enlarged.area(each + 1)
         ]
 
-    def peer() -> Kept:
+    peers = _peers()
+
+    def peer() -> Sequence[RunLength]:
         shaped = torch.unflatten(torch.from_numpy(logits), 0, (BATCH, 3))
         promised = torch.from_numpy(scores).view(BATCH, 3)
-        return filtered(shaped, promised, photo_size, bars.score, bars.stability)
+        kept = peers.filtered(shaped, promised, photo_size, bars.score, bars.stability)
+        runs: list[RunLength] = kept.runs
+        return runs
 
     name = f"filter {len(logits)} masks, {photo_size.width} x {photo_size.height}"
     contest = compete(name, ours, peer, rounds=3)
-    return replace(contest, agreement=_agreement(ours(), peer().runs))
-
-
-def _memory(size: str, bars: Bars, per_side: int, photo_size: Size) -> Contest:
-    """Compare peaks of processes that do nothing else."""
-    arguments = [str(each) for each in (size, bars.score, bars.stability, per_side, *photo_size)]
-    ours, peer = (run_python(PEAK_CODE, [who, *arguments]).peak_bytes for who in ("ours", "peer"))
-    return Contest(
-        task="everything, peak memory", ours=ours, peer=peer, ratio=(peer / ours,) * 3, unit="bytes"
-    )
+    return replace(contest, agreement=_agreement(ours(), peer()))
 
 
 def _network(size: str) -> Sam2Network:
@@ -179,7 +192,7 @@ def _bars(size: str, photo_size: Size) -> Bars:
 def _searched(
     network: Sam2Network, image: ImageArray, bars: Bars, per_side: int, *, max_box_iou: float
 ) -> Masks:
-    segmenter = Segmenter(network, Runtime.choose("cpu", "float32"), FeatureCache(0))
+    segmenter = Segmenter(LocalSam2(network), Runtime.choose("cpu", "float32"), FeatureCache(0))
     options = EverythingOptions(
         points_per_side=per_side,
         threshold=bars.score,
@@ -188,10 +201,10 @@ def _searched(
         max_box_iou=max_box_iou,
         tidy=TidyOptions(max_iou=1.0, max_containment=1.0),
     )
-    search = Search(segmenter, EverythingRequest(image, options))
-    for _ in search:
+    looking = Search(segmenter, EverythingRequest(image, options))
+    for _ in looking:
         pass
-    return search.masks()
+    return looking.masks()
 
 
 def _ours(
@@ -204,17 +217,28 @@ def _ours(
 def _peer(
     network: Sam2Network, image: ImageArray, bars: Bars, per_side: int
 ) -> Sequence[RunLength]:
-    peer, size = Peer(network), Size(*image.shape[:2])
+    peers, size = _peers(), Size(*image.shape[:2])
+    peer = peers.Peer(network)
     grids = peer.encode(to_pixels([image], network.spec, Runtime.choose("cpu", "float32")))
     points = grid.grids(EverythingOptions(points_per_side=per_side))[0] * network.spec.image_side
     found = []
     for some in torch.split(torch.from_numpy(points).float(), BATCH):
         logits, scores = peer.answers(grids, some)
-        found.append(filtered(logits, scores, size, bars.score, bars.stability))
+        logits = local(logits, some[:, None], network.spec.image_side, (1, 2, 3))
+        found.append(peers.filtered(logits, scores, size, bars.score, bars.stability))
     boxes = np.concatenate([each.boxes for each in found])
     worth = np.concatenate([each.scores for each in found])
     runs = [run for each in found for run in each.runs]
     return [runs[index] for index in suppress_boxes(boxes, worth.tolist(), max_iou=MAX_IOU)]
+
+
+def _peers() -> ModuleType:
+    """Load transformers only where it is needed: it takes memory of its own.
+
+    Raises:
+        MissingExtraError: it or pycocotools is not installed.
+    """
+    return import_module("promptseg.bench.peer")
 
 
 def _agreement(ours: Sequence[RunLength], peer: Sequence[RunLength]) -> str:

@@ -11,6 +11,12 @@ from dataclasses import dataclass
 
 from promptseg.errors import PromptsegError
 
+# glibc keeps what was freed up to these sizes, instead of giving it back and asking anew.
+KEEPING = {
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+}
 # Put before the code, because a process knows its own peak memory best. On Linux `ru_maxrss` starts
 # from what the parent had, so the kernel's count for this program alone is read instead.
 PEAK_CODE = """

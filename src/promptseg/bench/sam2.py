@@ -8,7 +8,6 @@ quicker one counts.
 from __future__ import annotations
 
 import copy
-import math
 import platform
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,8 @@ from promptseg.bench.contest import HEADING, Contest, alone, better, compete
 from promptseg.bench.first_light import FULL_HD, photo
 from promptseg.bench.machine import product_rate, seconds
 from promptseg.bench.peer import Peer, coco_by_pixels
-from promptseg.bench.processes import run_python
+from promptseg.bench.processes import KEEPING, run_python
+from promptseg.bench.random_sam2 import BATCH, LARGE_PHOTO, random_network
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.preprocess import to_pixels
 from promptseg.engine.runtime import DTYPES, Runtime
@@ -43,20 +43,11 @@ from promptseg.weights.identify import SIZES
 ENCODER_GFLOP = {"tiny": 291, "small": 359, "base-plus": 646, "large": 1823}
 PROMPT_GFLOP = 3.64
 COUNTS = (1, 16, 64, 256)
-# As many prompts as transformers gets at a time, and as segment-anything takes of a grid.
-BATCH = 64
 UHD = Size(2160, 3840)
-LARGE_PHOTO = Size(1500, 2250)
 MEMORY_CODE = "import sys; from promptseg.bench.sam2 import hold; hold(*sys.argv[1:])"
 ALLOCATOR_CODE = (
     "import sys; from promptseg.bench.sam2 import time_clicks; time_clicks(sys.argv[1])"
 )
-# glibc keeps what was freed up to these sizes, instead of giving it back and asking anew.
-KEEPING = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,22 +98,6 @@ def measure(size: str = "tiny", *, counts: Sequence[int] = COUNTS, rounds: int =
         ]
     machine = f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}"
     return Sam2Bench(size=size, machine=machine, gflops=rates, contests=tuple(contests))
-
-
-def random_network(config: Sam2Config, *, seed: int = 5) -> Sam2Network:
-    """Make a network with seeded weights that keep answers in scale."""
-    generator = torch.Generator().manual_seed(seed)
-    network = Sam2Network(config, digest=f"random {seed}")
-    for name, weight in network.state_dict().items():
-        noise = torch.randn(weight.shape, generator=generator)
-        if weight.ndim > 1 and name.endswith("weight"):
-            fan_in = len(weight) if "upscale" in name else math.prod(weight.shape[1:])
-            weight.copy_(noise / math.sqrt(fan_in))
-        elif name.endswith(("weight", "bias")):
-            weight.copy_(0.1 * noise + ("norm" in name and name.endswith("weight")))
-        else:
-            weight.copy_(noise)
-    return network.eval().requires_grad_(requires_grad=False)
 
 
 def _whole(

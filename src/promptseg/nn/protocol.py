@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from promptseg.nn.outputs import ImageFeatures, Judgement, MaskLogits, PromptTensors
+from promptseg.nn.outputs import ImageFeatures, MaskLogits, PromptTensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +65,29 @@ class Promptable(Protocol):
 
 
 @runtime_checkable
+class Judged(Protocol):
+    """What is known of `n` prompts' candidates before they are drawn."""
+
+    @property
+    def scores(self) -> Float[Tensor, "n m"]:
+        """Predicted IoU in 0..1."""
+
+    @property
+    def presence(self) -> Float[Tensor, " n"]:
+        """The logit of there being an object at all."""
+
+    def of(self, rows: Sequence[int]) -> Judged:
+        """Return what is known of some of the prompts."""
+
+
+@runtime_checkable
 class Judging(Promptable, Protocol):
     """A network that knows how good its candidates will be before it draws them."""
 
-    def judge(self, features: ImageFeatures, prompts: PromptTensors) -> Judgement:
+    def judge(self, features: ImageFeatures, prompts: PromptTensors) -> Judged:
         """Score the candidates of any number of prompts on the features of one image."""
 
     def draw(
-        self, features: ImageFeatures, judgement: Judgement, candidates: Sequence[int]
+        self, features: ImageFeatures, judgement: Any, candidates: Sequence[int]
     ) -> Float[Tensor, "n _ h w"]:
         """Make the logits of some candidates of every judged prompt, in the order asked for."""

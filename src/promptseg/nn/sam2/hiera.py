@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from promptseg.nn.parts import windows
 from promptseg.nn.parts.attention import attend, join_heads, split_heads
-from promptseg.nn.parts.layers import Perceptron
+from promptseg.nn.parts.layers import ROWS, Perceptron
 from promptseg.nn.parts.products import Linear
 from promptseg.nn.parts.windows import Window
 from promptseg.nn.sam2.config import FIRST_STRIDE, HieraConfig
@@ -123,6 +123,13 @@ class WindowAttention(nn.Module):
         return windows.split(cells, window)
 
     def _attend(self, cells: Float[Tensor, "n s t c"]) -> Float[Tensor, "n i j d"]:
+        """Attend within windows, in groups of them, as all queries and keys at once are large."""
+        most = max(ROWS // (cells.shape[1] * cells.shape[2]), 1)
+        if len(cells) <= most:
+            return self._attend_at_once(cells)
+        return torch.cat([self._attend_at_once(some) for some in torch.split(cells, most)])
+
+    def _attend_at_once(self, cells: Float[Tensor, "n s t c"]) -> Float[Tensor, "n i j d"]:
         queries, keys, values = self.qkv(cells).chunk(3, dim=-1)
         queries = self._queries(queries)
         mixed = attend(
