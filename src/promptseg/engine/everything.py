@@ -136,6 +136,9 @@ class Search:
         segmenter, size = self._segmenter, crop.size
         image = self.request.image[crop.y0 : crop.y1, crop.x0 : crop.x1]
         encoded = segmenter.encode(np.ascontiguousarray(image))
+        if executor is not None:
+            # Threads take memory of their own, and cannot use what encoding has left to this one.
+            segmenter.runtime.release()
         spec, runtime = segmenter.network.spec, segmenter.runtime
         proposer = Proposer(
             segmenter.network, runtime, encoded.features, Placement(size, spec.image_side)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
@@ -85,11 +87,16 @@ class Runtime:
         return free
 
     def release(self) -> None:
-        """Give memory that torch keeps for later back to the device."""
+        """Give memory that is kept for later back: by torch to a device, by glibc to the system."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.device.type == "mps":
             torch.mps.empty_cache()
+        elif sys.platform == "linux":
+            # Other C libraries than glibc have no such function.
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            if trim is not None:
+                trim(0)
 
     def __str__(self) -> str:
         return f"{self.device} {str(self.dtype).removeprefix('torch.')}"

@@ -127,13 +127,13 @@ def _crossings(
     # Gap `k` lies between cells `k - 1` and `k`; the outer two hold no rows and end at background.
     starts = np.searchsorted(down.first, np.arange(cells))
     gaps = slice(top, top + columns.shape[1] + 1)
-    lower = np.concatenate([[0], starts[:-1], [height]])[gaps]
-    upper = np.concatenate([[0], starts[1:], [height]])[gaps]
+    lower = np.concatenate([[0], starts[:-1], [height]])[gaps].astype(np.int32)
+    upper = np.concatenate([[0], starts[1:], [height]])[gaps].astype(np.int32)
     framed = np.pad(columns, ((0, 0), (1, 1)), constant_values=-1)
     inside = framed > 0
     column, gap = np.divmod(np.flatnonzero(inside[:, 1:] != inside[:, :-1]), len(lower))
 
-    rows = lower[gap, None] + np.arange((upper - lower).max())
+    rows = lower[gap, None] + np.arange((upper - lower).max(), dtype=np.int32)
     shares = down.share[np.minimum(rows, height - 1)]
     above, below = framed[column, gap, None], framed[column, gap + 1, None]
     filled = ((blend(above, below, shares) > 0) & (rows < upper[gap, None])).sum(axis=1)

@@ -92,7 +92,9 @@ class PoolingBlock(nn.Module):
     def forward(self, cells: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h/2 w/2 2*c"]:
         """Refine a map into one of half the side and twice the channels."""
         normed = self.norm1(cells)
-        cells = halved(self.shortcut(normed)) + self.attention(normed)
+        rows = max(ROWS // cells.shape[2] // 2 * 2, 2)
+        bands = [halved(self.shortcut(band)) for band in torch.split(normed, rows, dim=1)]
+        cells = torch.cat(bands, dim=1) + self.attention(normed)
         thought: Tensor = self.mlp(self.norm2(cells))
         return cells + thought
 
