@@ -105,8 +105,8 @@ def test_an_interruption_keeps_what_was_found(folder, capsys, monkeypatch):
     """Ctrl+C in the midst of the first image: its masks so far are in the file, status 130."""
     look = Search._look
 
-    def interrupted(self, crop, points, executor):
-        for number, found in enumerate(look(self, crop, points, executor)):
+    def interrupted(self, crop, points):
+        for number, found in enumerate(look(self, crop, points)):
             if number == 2:
                 raise KeyboardInterrupt
             yield found

@@ -191,3 +191,25 @@ def test_on_a_cpu_company_does_not_move_one_bit():
         np.testing.assert_array_equal(found.logits, alone.logits)
         np.testing.assert_array_equal(found.scores, alone.scores)
         assert found.runs == alone.runs
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_many_objects_side_by_side_get_the_masks_of_each_alone(name):
+    """On a CPU with two threads, eleven objects are answered two at a time, up to rounding."""
+    asked = [Prompt(points=Points([(3 * i + 1, 2 * i + 3)])) for i in range(11)]
+    options = SegmentOptions(all_candidates=True, logits=True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        segmenter = segmenter_of(name, objects=1)
+        [together] = segmenter.segment([SegmentRequest.of(PHOTOS[0], asked, options)])
+        alone = [
+            segmenter.segment([SegmentRequest.of(PHOTOS[0], each, options)])[0] for each in asked
+        ]
+    finally:
+        torch.set_num_threads(before)
+    for number, masks in enumerate(alone):
+        mine = together[together.objects == number]
+        assert (mine.candidates == masks.candidates).all()
+        assert np.abs(mine.logits - masks.logits).max() < ROUNDING
+        assert np.abs(mine.scores - masks.scores).max() < ROUNDING

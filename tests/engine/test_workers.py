@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
 import torch
 
-from promptseg.engine.workers import crew, in_order
+from promptseg.engine.workers import Crew
 
 
 @pytest.fixture
@@ -22,15 +23,28 @@ def two_threads():
 def test_each_works_on_one_core_and_nobody_else_does(two_threads):
     """In a worker torch has one thread, in the caller and in new threads it has what it had."""
     seen = []
-    with crew(3) as executor:
-        inside = list(in_order(executor, lambda _: torch.get_num_threads(), range(7)))
-        beside = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-        beside.start()
-        beside.join()
-        assert torch.get_num_threads() == 2
+    crew = Crew()
+    inside = list(crew.in_order(lambda _: torch.get_num_threads(), range(7)))
+    beside = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    beside.start()
+    beside.join()
     assert inside == [1] * 7
     assert seen == [2]
     assert torch.get_num_threads() == 2
+
+
+def test_threads_are_started_once(two_threads):
+    """And anew where torch has another number of threads by then."""
+    crew = Crew()
+    names = {
+        name
+        for _ in range(2)
+        for name in crew.in_order(lambda _: threading.current_thread().name, range(5))
+    }
+    assert len(names) <= 2
+    torch.set_num_threads(3)
+    barrier = threading.Barrier(3)
+    assert len(list(crew.in_order(lambda _: barrier.wait(30), range(3)))) == 3
 
 
 def test_results_come_in_the_order_of_the_items(two_threads):
@@ -44,18 +58,18 @@ def test_results_come_in_the_order_of_the_items(two_threads):
             second.set()
         return item
 
-    with crew(2) as executor:
-        assert list(in_order(executor, work, range(5))) == [0, 1, 2, 3, 4]
+    assert list(Crew().in_order(work, range(5))) == [0, 1, 2, 3, 4]
 
 
-def test_work_that_was_not_begun_is_dropped_with_the_crew(two_threads):
-    """Whoever leaves early does not wait for all that was asked."""
+def test_work_that_was_not_begun_is_dropped(two_threads):
+    """Whoever leaves early does not wait for all that was asked, and nothing runs on after that."""
     done = []
-    with crew(1) as executor:
-        for result in in_order(executor, lambda item: done.append(item) or item, range(1000)):
-            assert result == 0
-            break
-    assert len(done) < 1000
+    results = Crew().in_order(lambda item: done.append(item) or item, range(1000))
+    assert next(results) == 0
+    results.close()
+    count = len(done)
+    assert count < 1000
+    assert len(done) == count
 
 
 def test_an_error_in_a_worker_is_the_callers(two_threads):
@@ -64,5 +78,17 @@ def test_an_error_in_a_worker_is_the_callers(two_threads):
     def work(item):
         raise ZeroDivisionError(item)
 
-    with crew(2) as executor, pytest.raises(ZeroDivisionError):
-        list(in_order(executor, work, range(3)))
+    with pytest.raises(ZeroDivisionError):
+        list(Crew().in_order(work, range(3)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes are forked")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own(two_threads):
+    """Those of its parent are not there, and waiting for them would never end."""
+    crew = Crew()
+    assert list(crew.in_order(abs, [-1])) == [1]
+    child = os.fork()
+    if not child:
+        os._exit(0 if list(crew.in_order(abs, [-2])) == [2] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,8 +1,8 @@
 """SAM 2 on this machine beside transformers': the same seeded weights, tensors and threads.
 
-Both get the same normalised pixels and the same points on cached features. Ours answers one prompt
-at a time, as the engine does on a CPU; of transformers' two ways, one by one and in batches, the
-quicker one counts.
+Both get the same normalised pixels and the same points on cached features. Ours answers as the
+engine does on a CPU, a few prompts one after the other and many side by side; of transformers' two
+ways, one by one and in batches, the quicker one counts.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from promptseg.bench.random_sam2 import BATCH, LARGE_PHOTO, random_network
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.preprocess import to_pixels
 from promptseg.engine.runtime import DTYPES, Runtime
-from promptseg.engine.segmenter import Segmenter
+from promptseg.engine.segmenter import MANY, Segmenter
 from promptseg.engine.upsample import to_runs
+from promptseg.engine.workers import Crew
 from promptseg.errors import ConfigError
 from promptseg.geometry import Size
 from promptseg.nn.outputs import ImageFeatures, PromptTensors
@@ -109,7 +110,7 @@ def _whole(
     rounds: int,
 ) -> Iterator[Contest]:
     """Preprocess, encode and answer clicks, in both dtypes."""
-    network = random_network(config)
+    network, crew = random_network(config), Crew()
     exact = Runtime.choose("cpu", "float32")
     image = photo(FULL_HD)
     yield alone("preprocess 1080p", lambda: to_pixels([image], network.spec, exact), rounds=rounds)
@@ -140,7 +141,7 @@ def _whole(
             ways = [
                 compete(
                     f"{count} prompts, {name}",
-                    partial(_use, partial(_click, ours, features, some)),
+                    partial(_use, partial(_engine, crew, ours, features, some)),
                     partial(_use, partial(way, peer, grids, some)),
                     rounds=many if count > 1 else 5 * rounds,
                     floor=floor,
@@ -160,6 +161,20 @@ def _click(
     for point in points:
         prompt = PromptTensors(point[None, None], included, *empty, no_hint)
         yield network.decode(features, prompt).logits[:, 1:]
+
+
+def _engine(
+    crew: Crew, network: Sam2Network, features: ImageFeatures, points: Float[Tensor, "n 2"]
+) -> Iterator[Float[Tensor, "1 m h w"]]:
+    """Answer as the engine does (`Segmenter`), many points side by side."""
+    if len(points) < MANY:
+        return _click(network, features, points)
+
+    @torch.inference_mode()
+    def answer(point: Float[Tensor, 2]) -> Float[Tensor, "1 m h w"]:
+        return next(_click(network, features, point[None]))
+
+    return crew.in_order(answer, points)
 
 
 def _one_by_one(peer: Peer, grids: list[Tensor], points: Tensor) -> Iterator[Tensor]:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from promptseg import regions
 from promptseg.engine import grid
@@ -24,7 +21,6 @@ from promptseg.engine.proposals import Proposal, Proposer
 from promptseg.engine.segmenter import Segmenter
 from promptseg.engine.suppression import suppress_boxes
 from promptseg.engine.upsample import Upsampling
-from promptseg.engine.workers import MOST, crew, in_order
 from promptseg.geometry import PixelBox, Placement, Size
 from promptseg.masks import RunLength
 from promptseg.nn.protocol import Trust
@@ -62,8 +58,8 @@ class Found:
 class Search:
     """Looks for every region of an image; iterating goes on with it, `masks` may be asked any time.
 
-    Of few points an image is asked at a time, on a CPU by as many threads as torch has, each on one
-    core. `complete` says whether all have been.
+    A few points are asked at a time, on a CPU side by side on its cores. `complete` says whether
+    all have been.
     """
 
     def __init__(self, segmenter: Segmenter, request: EverythingRequest) -> None:
@@ -98,18 +94,15 @@ class Search:
         budget = self.request.options.time_budget
         total = self.total
         done = 0
-        on_cpu = self._segmenter.runtime.device.type == "cpu"
-        threads = min(torch.get_num_threads(), MOST) if on_cpu else 1
-        with crew(threads) if threads > 1 else nullcontext() as executor:
-            for crop, points in self._work:
-                for found in self._look(crop, points, executor):
-                    done += len(found)
-                    self._open += [mask for masks in found for mask in masks]
-                    yield Progress(done, total, len(self._finished) + len(self._open))
-                    if budget is not None and time.monotonic() - begun >= budget and done < total:
-                        return
-                self._finished += self._best(self._open)
-                self._open = []
+        for crop, points in self._work:
+            for found in self._look(crop, points):
+                done += len(found)
+                self._open += [mask for masks in found for mask in masks]
+                yield Progress(done, total, len(self._finished) + len(self._open))
+                if budget is not None and time.monotonic() - begun >= budget and done < total:
+                    return
+            self._finished += self._best(self._open)
+            self._open = []
         self.complete = True
 
     def masks(self) -> Masks:
@@ -129,14 +122,13 @@ class Search:
             options.tidy.with_limits(max_iou=trust.max_iou, max_containment=trust.max_containment),
         )
 
-    def _look(
-        self, crop: PixelBox, points: PointArray, executor: Executor | None
-    ) -> Iterator[list[list[Found]]]:
+    def _look(self, crop: PixelBox, points: PointArray) -> Iterator[list[list[Found]]]:
         """Ask the points of one crop, some at a time, and hand out the masks of each."""
         segmenter, size = self._segmenter, crop.size
         image = self.request.image[crop.y0 : crop.y1, crop.x0 : crop.x1]
         encoded = segmenter.encode(np.ascontiguousarray(image))
-        if executor is not None:
+        crew = segmenter.crew()
+        if crew is not None:
             # Threads take memory of their own, and cannot use what encoding has left to this one.
             segmenter.runtime.release()
         spec, runtime = segmenter.network.spec, segmenter.runtime
@@ -159,7 +151,7 @@ class Search:
         # Far from each other in turn, so that a search that ends early has been everywhere.
         spread = np.argsort(np.arange(len(points)) * GOLDEN % 1).tolist()
         pieces = chunks(spread, most)
-        return map(work, pieces) if executor is None else in_order(executor, work, pieces)
+        return map(work, pieces) if crew is None else crew.in_order(work, pieces)
 
     def _ask(
         self, proposer: Proposer, enlarged: Upsampling, crop: PixelBox, points: PointArray

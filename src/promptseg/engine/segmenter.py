@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -15,6 +16,7 @@ from promptseg.engine.candidates import Candidates, by_object, choose
 from promptseg.engine.digest import ImageDigest
 from promptseg.engine.portions import Portions
 from promptseg.engine.runtime import Runtime
+from promptseg.engine.workers import Crew
 from promptseg.geometry import Placement, Size
 from promptseg.nn.outputs import ImageFeatures
 from promptseg.nn.protocol import Promptable
@@ -26,6 +28,10 @@ from promptseg.shapes import ImageArray
 from promptseg.tidying import tidy
 
 logger = logging.getLogger(__name__)
+
+# Objects of an image from which a CPU's cores answer one each. With fewer it takes as long, and a
+# lone click must be quick.
+MANY = 8
 
 
 @dataclass(frozen=True)
@@ -72,13 +78,16 @@ class Segmenter:
         self._images = Portions(self.limits.images, what="encoding images", release=self.release)
         self._objects = Portions(self.limits.objects, what="decoding objects", release=self.release)
         self._digest = ImageDigest()
+        self._crew = Crew()
 
     def segment(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
         """Answer each request with the masks of its objects, in the order of its prompts.
 
-        An image is encoded once however many requests name it. Company changes no answer: to the
-        bit where `limits` are 1, as on a CPU, else up to rounding. Only one group of images and one
-        chunk of low-resolution logits are held at a time.
+        An image is encoded once however many requests name it. Company changes no answer beyond
+        rounding. Where `limits` are 1, as on a CPU, each object is answered alone: to the bit as in
+        any company, but that many objects of an image are answered side by side, each on one core,
+        whose sums may be rounded otherwise than those of all cores. Only one group of images and
+        one chunk of low-resolution logits for each thread are held at a time.
 
         The masks of a request are tidied together, so one may have to go for another's sake.
 
@@ -136,6 +145,11 @@ class Segmenter:
         self.cache.clear()
         self.runtime.release()
 
+    def crew(self) -> Crew | None:
+        """Return threads for many answers side by side; None where they are given in turn."""
+        on_cpu = self.runtime.device.type == "cpu"
+        return self._crew if on_cpu and torch.get_num_threads() > 1 else None
+
     def _encode(self, group: Sequence[ImageWork]) -> list[EncodedImage]:
         spec = self.network.spec
         keys = [FeatureKey(work.digest, spec.digest, str(self.runtime)) for work in group]
@@ -172,7 +186,11 @@ class Segmenter:
                 for candidates, each in zip(answers, portion, strict=True)
             ]
 
-        return self._objects.run(asked, decode)
+        if len(asked) < MANY or (crew := self.crew()) is None:
+            return self._objects.run(asked, decode)
+        portions = chunks(asked, self._objects.most)
+        found = crew.in_order(lambda some: list(self._objects.run(some, decode)), portions)
+        return chain.from_iterable(found)
 
     def _masks(self, candidates: Candidates, asked: Asked, size: Size) -> Masks:
         options = asked.options

@@ -1,12 +1,12 @@
-"""Threads that work side by side, each of them on one core."""
+"""Threads that answer side by side, each of them on one core."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Barrier
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -14,19 +14,52 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# More have not been measured to help, and each holds an answer's tensors.
+# More have not been measured to help, and each holds the tensors of an answer.
 MOST = 16
 
 
-@contextmanager
-def crew(count: int) -> Iterator[Executor]:
-    """Start `count` threads; in each, torch works on one core, and elsewhere on as many as before.
+class Crew:
+    """Threads in each of which torch works on one core, as many as torch has threads.
 
-    Many small answers gain more from one core each than from all cores one after another.
+    Many small answers gain more from one core each than from all cores one after another. They are
+    started when they are first needed, and again in a process that was forked from this one.
     """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._started: tuple[int, int] | None = None
+        self._executor: ThreadPoolExecutor | None = None
+
+    def in_order(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Hand out results in the order of the items, with a few of them begun ahead.
+
+        What has not begun when the caller leaves is dropped, and what has is waited for.
+        """
+        executor = self._threads()
+        begun: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                begun.append(executor.submit(work, item))
+                if len(begun) >= 2 * MOST:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            wait([future for future in begun if not future.cancel()])
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            wanted = os.getpid(), min(torch.get_num_threads(), MOST)
+            if self._executor is None or self._started != wanted:
+                self._executor, self._started = _start(wanted[1]), wanted
+            return self._executor
+
+
+def _start(count: int) -> ThreadPoolExecutor:
+    """Start threads of one core each; all others have as many as before."""
     threads = torch.get_num_threads()
     # All begin before any works, so that none of them is started after the number is put back.
-    begun = Barrier(count + 1)
+    begun = threading.Barrier(count + 1)
 
     def begin() -> None:
         # A thread that has not asked before would take the number anew with its first operation.
@@ -34,29 +67,13 @@ def crew(count: int) -> Iterator[Executor]:
         torch.set_num_threads(1)
         begun.wait()
 
-    with ThreadPoolExecutor(count, "promptseg", initializer=begin) as executor:
-        for _ in range(count):
-            executor.submit(_nothing)
-        begun.wait()
-        # The number for threads to come is one of the process, and the last who set it decides.
-        torch.set_num_threads(threads)
-        try:
-            yield executor
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
-
-
-def in_order(
-    executor: Executor, work: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[Result]:
-    """Hand out results in the order of the items, with a few of them begun ahead."""
-    begun: deque[Future[Result]] = deque()
-    for item in items:
-        begun.append(executor.submit(work, item))
-        if len(begun) >= 2 * MOST:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
+    executor = ThreadPoolExecutor(count, "promptseg", initializer=begin)
+    for _ in range(count):
+        executor.submit(_nothing)
+    begun.wait()
+    # The number for threads to come is one of the process, and the last who set it decides.
+    torch.set_num_threads(threads)
+    return executor
 
 
 def _nothing() -> None:
