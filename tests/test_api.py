@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import promptseg as ps
+from places import ROOT
 from promptseg.weights.save import save
 from small_network import small_network
 
@@ -111,3 +112,42 @@ def test_what_is_of_another_kind_is_refused_by_name(model, image):
         model.session(image, options={})
     with pytest.raises(ps.PromptError, match="not a `SegmentRequest`: tuple"):
         model.run([(image, ps.Box(1, 2, 3, 4))])
+
+
+@pytest.mark.parametrize(
+    "tidy",
+    [
+        ps.TidyOptions(),
+        ps.TidyOptions(max_iou=1.0, max_containment=1.0),
+        ps.TidyOptions(max_iou=0.9, max_containment=0.95, fill_holes=50),
+    ],
+)
+def test_one_tile_gives_what_the_whole_image_gives(tidy):
+    """Whatever the limits of what may overlap, the model's own or one's own."""
+    model = ps.load(device="cpu")
+    image = ps.read(ROOT / "examples" / "coffee.jpg")[:97, :131]
+    options = ps.EverythingOptions(points_per_side=5, tidy=tidy)
+    whole = model.everything(image, options=options)
+    tiled = model.everything(image, options=options, tiling=ps.Tiling(side=256))
+    assert len(whole) > 3
+    assert set(tiled.runs) == set(whole.runs)
+
+
+@pytest.mark.parametrize("grids", [3, [[[0.5, 0.5], [0.5]]], [[0.5, 0.5]]])
+def test_a_grid_that_is_none_is_refused(grids):
+    """One sentence, before any work."""
+    with pytest.raises(ps.ConfigError, match="grid"):
+        ps.load(device="cpu").search(np.zeros((9, 9, 3), np.uint8), grids=grids)
+
+
+def test_options_of_another_verb_are_refused():
+    """By name, also with a tiling, which may be of the wrong kind too."""
+    model, image = ps.load(device="cpu"), np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(ps.ConfigError, match="EverythingOptions"):
+        model.everything(image, options=ps.SegmentOptions())
+    with pytest.raises(ps.ConfigError, match="Tiling"):
+        model.everything(image, tiling=64)
+    with pytest.raises(ps.ConfigError, match="Tiling"):
+        model.segment(image, ps.Points([(3, 3)]), tiling=64)
+    with pytest.raises(ps.ConfigError, match="do not go together"):
+        model.search(image, tiling=ps.Tiling(), grids=[[[0.5, 0.5]]])

@@ -74,6 +74,12 @@ def test_commands_run(guide, workplace):
         assert main(shlex.split(command)[1:]) == 0, command
 
 
+def test_nothing_is_left_to_fill_in():
+    """No guide has a gap where a number was to be."""
+    for guide in GUIDES:
+        assert "{{" not in guide.read_text(), guide
+
+
 def test_the_readme_shows_python_and_commands():
     """The front page has both, so that the tests above are about something."""
     assert blocks(ROOT / "README.md", "python")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
@@ -52,6 +52,15 @@ def test_a_switch_is_true_or_false(name):
     """Numbers and words are not switches."""
     with pytest.raises(ConfigError, match=f"`{name}` must be true or false, got 'yes'"):
         SegmentOptions(**{name: "yes"})
+
+
+def test_the_dial_can_be_turned_afterwards():
+    """What was not given follows the dial, and what was stays; both show."""
+    coarse = EverythingOptions(detail="coarse", crop_layers=2)
+    fine = replace(coarse, detail="fine")
+    assert (coarse.points_along_side, coarse.layers) == (16, 2)
+    assert (fine.points_along_side, fine.layers) == (32, 2)
+    assert "points_per_side=32, crop_layers=2" in repr(fine)
 
 
 @pytest.mark.parametrize("record", [SegmentOptions, TidyOptions, EverythingOptions])

@@ -19,6 +19,7 @@ from promptseg.engine.segmenter import EncodedImage, Segmenter, Usage
 from promptseg.engine.session import Session
 from promptseg.errors import ConfigError, PromptError
 from promptseg.io import images, windows
+from promptseg.io.windows import LargeImage
 from promptseg.nn.protocol import NetworkSpec, Promptable
 from promptseg.options import EverythingOptions, SegmentOptions
 from promptseg.prompts import Prompt, numbered
@@ -88,7 +89,7 @@ class Model:
 
     def segment(
         self,
-        image: AnyImage,
+        image: AnyImage | LargeImage,
         prompts: OnePrompt | Sequence[OnePrompt],
         *,
         options: SegmentOptions = DEFAULT_OPTIONS,
@@ -96,7 +97,8 @@ class Model:
     ) -> Masks:
         """Find the pixels of one object, or of several: one prompt each.
 
-        With a `tiling` a large image is looked at in parts (`engine.large.segment_tiled`).
+        With a `tiling` a large image is looked at in parts (`engine.large.segment_tiled`); it may
+        also be one that `io.windows.open_image` made.
 
         Raises:
             ImageError: the image is missing, damaged or refused.
@@ -108,7 +110,7 @@ class Model:
             return self.run([SegmentRequest.of(_pixels(image), prompts, options)])[0]
         _require(SegmentOptions, "options", options)
         _require(Tiling, "tiling", tiling)
-        return segment_tiled(self, windows.open_image(image), listed(prompts), options, tiling)
+        return segment_tiled(self, _windows(image), listed(prompts), options, tiling)
 
     def run(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
         """Answer many requests, in order; each image is encoded once.
@@ -128,7 +130,7 @@ class Model:
 
     def everything(
         self,
-        image: AnyImage,
+        image: AnyImage | LargeImage,
         *,
         options: EverythingOptions = DEFAULT_EVERYTHING,
         tiling: Tiling | None = None,
@@ -152,7 +154,7 @@ class Model:
 
     def search(
         self,
-        image: AnyImage,
+        image: AnyImage | LargeImage,
         *,
         options: EverythingOptions = DEFAULT_EVERYTHING,
         tiling: Tiling | None = None,
@@ -168,7 +170,9 @@ class Model:
         """
         _require(EverythingOptions, "options", options)
         if tiling is None:
-            own = None if grids is None else tuple(map(np.asarray, grids))
+            if grids is not None and not isinstance(grids, (list, tuple)):
+                raise ConfigError(f"`grids` must be a list of grids, got {type(grids).__name__}")
+            own = None if grids is None else tuple(grids)
             return Search(self._segmenter, EverythingRequest(_pixels(image), options, own))
         _require(Tiling, "tiling", tiling)
         if grids is not None:
@@ -176,7 +180,7 @@ class Model:
         trust = self.spec.trust
         limits = {"max_iou": trust.max_iou, "max_containment": trust.max_containment}
         options = replace(options, tidy=options.tidy.with_limits(**limits))
-        return TiledSearch(self, windows.open_image(image), options, tiling)
+        return TiledSearch(self, _windows(image), options, tiling)
 
     def encode(self, image: AnyImage) -> EncodedImage:
         """Look at an image; what was seen lasts as long as the value that comes back.
@@ -230,5 +234,11 @@ def _share(runtime: Runtime) -> int | None:
     return None if free is None else free // 4
 
 
-def _pixels(image: AnyImage) -> ImageArray:
+def _windows(image: AnyImage | LargeImage) -> LargeImage:
+    return image if isinstance(image, LargeImage) else windows.open_image(image)
+
+
+def _pixels(image: AnyImage | LargeImage) -> ImageArray:
+    if isinstance(image, LargeImage):
+        return image.read(0, 0, image.size.width, image.size.height)
     return images.read(image) if isinstance(image, (str, Path)) else images.to_rgb(image)

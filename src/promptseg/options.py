@@ -150,7 +150,7 @@ Detail = Literal["coarse", "normal", "fine"]
 DETAILS: dict[str, tuple[int, int]] = {"coarse": (16, 0), "normal": (32, 0), "fine": (32, 1)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EverythingOptions:
     """How `everything` looks for regions: one dial, and what can be set by itself.
 
@@ -237,14 +237,11 @@ class EverythingOptions:
 
     def __post_init__(self) -> None:
         _require_one_of(self, "detail", get_args(Detail))
-        points, layers = DETAILS[self.detail]
-        if self.points_per_side is None:
-            object.__setattr__(self, "points_per_side", points)
-        if self.crop_layers is None:
-            object.__setattr__(self, "crop_layers", layers)
-        _require_count(self, "points_per_side", least=1, most=MOST_POINTS_PER_SIDE)
+        if self.points_per_side is not None:
+            _require_count(self, "points_per_side", least=1, most=MOST_POINTS_PER_SIDE)
         _require_count(self, "points_per_batch", least=1)
-        _require_count(self, "crop_layers", least=0, most=MOST_CROP_LAYERS)
+        if self.crop_layers is not None:
+            _require_count(self, "crop_layers", least=0, most=MOST_CROP_LAYERS)
         _require_number(self, "crop_points_downscale", least=1)
         _require_share(self, "crop_overlap")
         for name in ("threshold", "stability_threshold"):
@@ -262,6 +259,23 @@ class EverythingOptions:
         if self.time_budget is not None:
             _require_number(self, "time_budget", least=0)
         _require_tidy(self)
+
+    @property
+    def points_along_side(self) -> int:
+        """`points_per_side`, or what the dial sets."""
+        return DETAILS[self.detail][0] if self.points_per_side is None else self.points_per_side
+
+    @property
+    def layers(self) -> int:
+        """`crop_layers`, or what the dial sets."""
+        return DETAILS[self.detail][1] if self.crop_layers is None else self.crop_layers
+
+    def __repr__(self) -> str:
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values |= {"points_per_side": self.points_along_side, "crop_layers": self.layers}
+        return (
+            f"EverythingOptions({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

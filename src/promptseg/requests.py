@@ -100,8 +100,7 @@ class EverythingRequest:
                 f"`options` must be `EverythingOptions`, got {type(self.options).__name__}"
             )
         if self.grids is not None:
-            assert self.options.crop_layers is not None
-            layers = self.options.crop_layers + 1
+            layers = self.options.layers + 1
             if len(self.grids) != layers:
                 raise ConfigError(
                     f"{layers} layers of crops need as many grids, got {len(self.grids)}"
@@ -115,7 +114,10 @@ class EverythingRequest:
 
 
 def _grid(values: ArrayLike) -> PointArray:
-    grid = np.asarray(values)
+    try:
+        grid = np.asarray(values)
+    except ValueError:
+        raise ConfigError("a grid is numbers of shape (p, 2), got rows of unequal length") from None
     if grid.ndim != 2 or grid.shape[1] != 2 or grid.dtype.kind not in "iuf":
         raise ConfigError(f"a grid is numbers of shape (p, 2), got {grid.dtype} of {grid.shape}")
     # Written so that NaN, which compares false, is refused too.

@@ -32,9 +32,12 @@ class Tiling:
     side: int = field(
         default=2048, metadata={"help": "Side of a tile, in pixels; memory is bounded by it."}
     )
-    overlap: int = field(
-        default=256,
-        metadata={"help": "By how many pixels neighbouring tiles overlap, at most half a side."},
+    overlap: int | None = field(
+        default=None,
+        metadata={
+            "help": "By how many pixels neighbouring tiles overlap, at most half a side. "
+            "[default: an eighth of it]"
+        },
     )
     join: float = field(
         default=0.5,
@@ -58,11 +61,13 @@ class Tiling:
     def __post_init__(self) -> None:
         for name in ("side", "overlap"):
             value = getattr(self, name)
+            if name == "overlap" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, Integral):
                 raise ConfigError(f"`{name}` must be a whole number, got {value!r}")
         if self.side < 2:
             raise ConfigError(f"`side` is at least 2, got {self.side}")
-        if not 1 <= self.overlap <= self.side // 2:
+        if not 1 <= self.shared <= self.side // 2:
             raise ConfigError(
                 f"`overlap` is 1 to half the side of a tile, got {self.overlap} of {self.side}"
             )
@@ -72,6 +77,11 @@ class Tiling:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
                 raise ConfigError(f"`{name}` is above 0 and at most 1, got {value!r}")
+
+    @property
+    def shared(self) -> int:
+        """`overlap`, or an eighth of the side."""
+        return max(self.side // 8, 1) if self.overlap is None else self.overlap
 
 
 class Sides(NamedTuple):
@@ -260,7 +270,7 @@ def _starts(length: int, tiling: Tiling) -> list[int]:
     last = length - tiling.side
     if last <= 0:
         return [0]
-    steps = -(-last // (tiling.side - tiling.overlap))
+    steps = -(-last // (tiling.side - tiling.shared))
     return [last * step // steps for step in range(steps + 1)]
 
 

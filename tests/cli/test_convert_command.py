@@ -115,7 +115,7 @@ def test_what_is_lost_of_a_mask_is_said(folder, capsys):
     stack = np.ones((2, *SIZE), bool)
     coco.write([("a.png", Masks.from_numpy(stack))], "overlap.json")
     assert main(["convert", "overlap.json", "--to", "index", "-o", "out"]) == 0
-    assert "of 143 pixels only the number with the highest score" in capsys.readouterr().err
+    assert "lose 143 pixels to those with a higher score" in capsys.readouterr().err
     assert main(["convert", "overlap.json", "--to", "index", "-o", "out", "-q"]) == 0
     assert capsys.readouterr().err == ""
     coco.write([("a.png", Masks.empty(SIZE))], "none.json")

@@ -145,6 +145,13 @@ def test_tiles_give_masks_of_the_whole_image(folder, capsys):
     assert (overlaps > 0.85).sum() == 1
 
 
+def test_the_limit_of_pixels_holds_for_tiles_too(folder, capsys, monkeypatch):
+    """What has to be decoded in one piece is bounded by the same setting."""
+    monkeypatch.setenv("PROMPTSEG_MAX_PIXELS", "1000")
+    assert main(["everything", "photos/0.png", *FEW, "--tile", "64"]) == 2
+    assert "1000" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

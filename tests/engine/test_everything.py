@@ -171,6 +171,21 @@ def test_masks_may_be_asked_at_any_time(segmenter, white):
     assert len(search.masks()) == len(early) > 0
 
 
+def test_a_search_goes_on_where_it_was_left(segmenter, white):
+    """After a break the rest is asked, once; after the end there is nothing more."""
+    options = replace(PLAIN, points_per_side=5)
+    search = Search(segmenter, EverythingRequest(white, options))
+    first = next(iter(search)).done
+    rest = [step.done for step in search]
+    assert rest == list(range(first + 1, 26))
+    assert search.complete
+    assert list(search) == []
+    whole = found(segmenter, white, options)
+    assert [run.counts.tobytes() for run in search.masks().runs] == [
+        run.counts.tobytes() for run in whole.runs
+    ]
+
+
 def test_a_cached_image_is_not_encoded_again(segmenter, white, network):
     """What `segment` saw of the whole image serves `everything`."""
     segmenter.encode(white)

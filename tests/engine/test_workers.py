@@ -33,18 +33,46 @@ def test_each_works_on_one_core_and_nobody_else_does(two_threads):
     assert torch.get_num_threads() == 2
 
 
-def test_threads_are_started_once(two_threads):
-    """And anew where torch has another number of threads by then."""
+def test_threads_are_started_once_for_each_number(two_threads):
+    """Callers with as many threads share them, also in turn with others; more get more."""
     crew = Crew()
-    names = {
-        name
-        for _ in range(2)
-        for name in crew.in_order(lambda _: threading.current_thread().name, range(5))
-    }
-    assert len(names) <= 2
-    torch.set_num_threads(3)
-    barrier = threading.Barrier(3)
-    assert len(list(crew.in_order(lambda _: barrier.wait(30), range(3)))) == 3
+
+    def who(threads):
+        torch.set_num_threads(threads)
+        barrier = threading.Barrier(threads)
+        return set(
+            crew.in_order(lambda _: barrier.wait(30) * 0 + threading.get_ident(), range(threads))
+        )
+
+    two, three = who(2), who(3)
+    assert (len(two), len(three)) == (2, 3)
+    assert not two & three
+    assert (who(2), who(3)) == (two, three)
+
+
+def test_threads_that_cannot_start_are_an_error_and_no_hang(two_threads, monkeypatch):
+    """The first waits for the second, which never comes: both end, and torch has its number."""
+    start = threading.Thread.start
+    started = []
+
+    def limited(self):
+        if self.name.startswith("promptseg") and started:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="can't start"):
+        list(Crew().in_order(abs, range(3)))
+    monkeypatch.undo()
+    for thread in started:
+        thread.join(30)
+        assert not thread.is_alive()
+    seen = []
+    beside = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    beside.start()
+    beside.join()
+    assert seen == [2]
 
 
 def test_results_come_in_the_order_of_the_items(two_threads):
@@ -62,14 +90,24 @@ def test_results_come_in_the_order_of_the_items(two_threads):
 
 
 def test_work_that_was_not_begun_is_dropped(two_threads):
-    """Whoever leaves early does not wait for all that was asked, and nothing runs on after that."""
-    done = []
-    results = Crew().in_order(lambda item: done.append(item) or item, range(1000))
+    """Whoever leaves early waits for what is being done, and the rest is never begun."""
+    begun, third, go_on = [], threading.Event(), threading.Event()
+
+    def work(item):
+        begun.append(item)
+        if len(begun) == 3:
+            third.set()
+        if item:
+            assert go_on.wait(30)
+        return item
+
+    results = Crew().in_order(work, range(1000))
     assert next(results) == 0
+    assert third.wait(30)  # both threads are held by now
+    threading.Timer(0.2, go_on.set).start()
     results.close()
-    count = len(done)
-    assert count < 1000
-    assert len(done) == count
+    assert go_on.is_set()
+    assert sorted(begun) == [0, 1, 2]
 
 
 def test_an_error_in_a_worker_is_the_callers(two_threads):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
-from some_masks import masks_of
+from some_masks import any_masks, masks_of
 
 from promptseg.errors import OutputError
 from promptseg.formats import index
+from promptseg.tidying import separate
 
 
 def pixels(path):
@@ -17,12 +24,27 @@ def pixels(path):
 
 
 def test_the_higher_score_wins_where_masks_overlap(tmp_path, caplog):
-    """Mask i is number i + 1; of equal scores the later one is on top; what is lost is said."""
+    """Mask i is number i + 1; of equal scores the earlier one stays; what is lost is said."""
     masks = masks_of((0, 0, 3, 3), (2, 0, 5, 3), (4, 0, 7, 3), scores=[0.9, 0.5, 0.5])
     path = index.write_index(masks, tmp_path / "a.png")
-    assert pixels(path)[0].tolist() == [1, 1, 1, 2, 3, 3, 3]
+    assert pixels(path)[0].tolist() == [1, 1, 1, 2, 2, 3, 3]
     assert pixels(path)[4].tolist() == [0] * 7
-    assert "a.png: masks overlap, and of 6 pixels only the number" in caplog.text
+    assert (
+        "a.png: masks overlap, and lose 6 pixels to those with a higher score, "
+        "or with the same one and before them"
+    ) in caplog.text
+
+
+@given(any_masks(), st.lists(st.sampled_from([0.25, 0.5]), min_size=3, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_an_index_image_is_the_label_map(masks, scores):
+    """Every rule gives a shared pixel to the same mask: the file, the array and `tidy` agree."""
+    masks = replace(masks, scores=scores[: len(masks)], objects=range(len(masks)))
+    with TemporaryDirectory() as folder:
+        written = pixels(index.write_index(masks, Path(folder) / "a.png"))
+    np.testing.assert_array_equal(written, masks.to_label_map())
+    for number, run in enumerate(separate(masks.runs, np.argsort(-masks.scores, kind="stable"))):
+        np.testing.assert_array_equal(written == number + 1, run.to_mask())
 
 
 def test_nothing_is_said_where_masks_keep_apart(tmp_path, caplog):

@@ -115,6 +115,15 @@ def test_shapes_of_one_group_are_one_mask(tmp_path):
     assert masks.areas.tolist() == [8, 4, 4, 4]
 
 
+@pytest.mark.parametrize("group", [-3, -2, -1, 0, 1])
+def test_no_group_has_a_shape_without_one(tmp_path, group):
+    """Whatever its number, a group is only of the shapes that have it."""
+    square = {"label": "a", "points": [[0, 0], [2, 0], [2, 2], [0, 2]]}
+    other = {"label": "a", "points": [[3, 0], [5, 0], [5, 3], [3, 3]]}
+    masks = read(tmp_path, square, {**other, "group_id": group}, {**square, "group_id": group})
+    assert masks.areas.tolist() == [4, 10]
+
+
 def test_shapes_without_an_area_are_named(tmp_path, caplog):
     """Points, lines and circles are no masks, and are said to be missing."""
     masks = read(

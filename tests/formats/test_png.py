@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 from some_masks import SIZE, masks_of
 
 from promptseg.errors import ImageError, OutputError
-from promptseg.formats import png
+from promptseg.formats import index, png
 from promptseg.results import Masks
 
 
@@ -62,6 +65,19 @@ def test_a_picture_of_greys_is_no_mask(tmp_path):
     Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3)).save(tmp_path / "grey.png")
     with pytest.raises(ImageError, match="has 6 values"):
         png.read(tmp_path)
+
+
+@pytest.mark.parametrize("module", [png, index])
+def test_a_picture_that_is_too_large_is_not_decoded(tmp_path, module):
+    """Its pixels would be held, so its header's word is enough to refuse it."""
+    header = struct.pack(">2I5B", 32_771, 32_771, 8, 0, 0, 0, 0)
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in ((b"IHDR", header), (b"IDAT", b""))
+    ]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(ImageError, match="32771 x 32771 pixels, the limit is 1073741824"):
+        module.read(tmp_path)
 
 
 def test_an_unwritable_place_is_one_sentence(tmp_path):

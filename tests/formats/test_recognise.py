@@ -58,7 +58,11 @@ BAD = {
     "id twice": (a_coco(images=[IMAGE, IMAGE]), "`images[1]` has the id 1 of an image before it"),
     "no name": (a_coco(images=[{**IMAGE, "file_name": ""}]), "must name an image"),
     "a name with NUL": (a_coco(images=[{**IMAGE, "file_name": "a\0"}]), "must name an image"),
-    "huge": (a_coco(images=[{**IMAGE, "height": 10**9}]), "`images[0]` has an impossible size"),
+    "half a character": (
+        a_coco(images=[{**IMAGE, "file_name": "a\ud800.jpg"}]),
+        '`images[0].file_name` must name an image, got "a\\ud800.jpg"',
+    ),
+    "huge": (a_coco(images=[{**IMAGE, "height": 10**10}]), "`images[0]` has an impossible size"),
     "very huge": (a_coco(images=[{**IMAGE, "height": 10**400}]), "must be a finite number"),
     "negative": (a_coco(images=[{**IMAGE, "height": -5}]), "has an impossible size"),
     "half": (a_coco(images=[{**IMAGE, "height": 0.5}]), "must be a whole number, got 0.5"),
@@ -228,8 +232,10 @@ def test_several_images_do_not_fit_in_one_file(tmp_path):
         with pytest.raises(OutputError, match="2 images do not fit in the one file"):
             module.write(two, tmp_path / name)
         assert module.write(two[:1], tmp_path / name) == [tmp_path / name]
-    with pytest.raises(OutputError, match="stand for one file"):
-        sam.write([("a.jpg", ring()), ("./a.jpg", ring())], tmp_path)
+    for module in (labelme, geojson, svg, sam, index, png, yolo):
+        with pytest.raises(OutputError, match="stand for one file"):
+            module.write([("a.jpg", ring()), ("./a.jpg", ring())], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_name_from_a_file_leads_nowhere_else(tmp_path):
@@ -238,6 +244,13 @@ def test_a_name_from_a_file_leads_nowhere_else(tmp_path):
     for module in (labelme, yolo, png):
         for path in module.write(answers, tmp_path / "out"):
             assert path.resolve().is_relative_to(tmp_path / "out")
+
+
+def test_the_name_of_a_file_may_be_bytes_of_any_kind(tmp_path):
+    """Where a photo's name is no UTF-8, Python escapes it, and such a name is read back."""
+    answers = [("a\udcff.jpg", ring())]
+    [path] = coco.write(answers, tmp_path / "coco.json")
+    assert coco.read(path)[0].name == "a\udcff.jpg"
 
 
 def test_a_number_that_no_file_can_hold_is_refused(tmp_path):

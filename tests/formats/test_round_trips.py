@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -100,9 +101,9 @@ def test_yolo_keeps_masks_and_labels(masks):
 @modest
 @given(masks=any_masks())
 def test_an_index_image_keeps_what_is_on_top_and_objects(masks, bits):
-    """Of pixels that several masks claim, the one with the highest score keeps each."""
+    """Of pixels that several masks claim, the first with the highest score keeps each."""
     top = np.full(masks.size, -1)
-    for i in np.argsort(masks.scores, kind="stable"):
+    for i in sorted(range(len(masks)), key=lambda i: (masks.scores[i], -i)):
         top[masks.runs[i].to_mask()] = masks.objects[i]
     answer = again(index.write, index.read, masks, bits=bits)
     assert answer.name == "a b"
@@ -160,6 +161,23 @@ def test_candidates_of_one_object_stay_apart():
     for write, read in ((labelme.write, labelme.read), (index.write, index.read)):
         assert again(write, read, masks).masks.runs == masks.runs
     assert again(labelme.write, labelme.read, masks).masks.objects.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("module", [coco, yolo, labelme, geojson, sam])
+@pytest.mark.parametrize("options", [{}, {"polygons": True}])
+def test_masks_of_an_image_too_large_to_hold_come_back(tmp_path, module, options):
+    """1.6 thousand million pixels, and the memory of a mask of a few."""
+    if options and module is not coco:
+        pytest.skip("one way to write")
+    size = Size(40_009, 40_013)
+    box = RunLength.from_crop(np.ones((5, 7), bool), left=39_989, top=40_001, size=size)
+    tracemalloc.start()
+    module.write([("a.jpg", Masks.of([box], size=size))], tmp_path / "a.json", **options)
+    [answer] = recognise.read(tmp_path / "a.json")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.masks.runs == (box,)
+    assert peak < 5_000_000
 
 
 def test_answers_about_one_image_are_put_together(tmp_path):

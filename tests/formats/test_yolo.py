@@ -77,6 +77,8 @@ def test_a_folder_of_labels_alone(tmp_path):
         ("promptseg: {images: [1]}", "`promptseg.images` must be an object"),
         ("names: !!python/object/apply:os.system ['true']", "is not YAML"),
         ("a: &a [x]\nb: &b [*a, *a]\nnames: [*b]", r"`names\[0\]` must be the name of a class"),
+        (f"names: [0x{'f' * 5000}]", r"`names\[0\]` must be the name of a class"),
+        (f"names: {{0: 0x{'f' * 5000}}}", "`names.0` must be the name of a class"),
         ("names: {0: [cup]}", "`names.0` must be the name of a class"),
         ("\0", "is not YAML"),
     ],
@@ -88,6 +90,15 @@ def test_a_damaged_description_is_one_sentence(dataset, text, words):
         yolo.read(dataset)
     assert str(dataset / "data.yaml") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_classes_whose_keys_are_no_numbers_are_passed_over(dataset):
+    """Numbers may be text; words, yes and numbers beyond any class name none."""
+    keys = {"0": "cup", "'1'": "dog", "first": "cat", "yes": "cow", f"0x{'f' * 5000}": "ant"}
+    lines = [f"  ? {key}\n  : {name}" for key, name in keys.items()]
+    (dataset / "data.yaml").write_text("\n".join(["names:", *lines]))
+    [answer] = yolo.read(dataset)
+    assert answer.masks.labels.tolist() == ["dog"]
 
 
 def test_labels_that_are_no_text(dataset):

@@ -251,6 +251,27 @@ def test_other_things_are_refused(tmp_path):
             windows.open_image(source)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**30}, 5, 3)}}",
+        f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**62}, 5, 3)}}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (True, 5, 3)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (5,",
+        "{[]: 1}",
+        "\t 1\n  2",
+        "-" * 5000 + "1",
+    ],
+)
+def test_a_strange_header_of_npy_is_named(tmp_path, header):
+    """Sides that are no size, and what is no literal, are damage."""
+    text = header.encode() + b"\n"
+    start = b"\x93NUMPY\1\0" + struct.pack("<H", len(text))
+    (tmp_path / "a.npy").write_bytes(start + text + bytes(105))
+    with pytest.raises(ImageError, match=r"a\.npy` is damaged or cut short"):
+        windows.open_image(tmp_path / "a.npy")
+
+
 def test_a_file_cut_short_is_named(tmp_path):
     """Blocks beyond the end of a file are found when it is opened, not when they are wanted."""
     path = tmp_path / "a.tif"

@@ -18,6 +18,7 @@ from promptseg.options import EverythingOptions, TidyOptions
 if TYPE_CHECKING:
     from promptseg.engine.everything import Search
     from promptseg.engine.large import TiledSearch
+    from promptseg.io.windows import LargeImage
     from promptseg.results import Masks
     from promptseg.shapes import ImageArray
     from promptseg.tiles import Tiling
@@ -73,7 +74,7 @@ def everything(
 
     Masks go to files, whose paths are printed, or with --json to stdout; with neither, a summary is
     printed. An image that fails is named, and the others are done. Ctrl+C, or the end of the time
-    budget, keeps what was found until then.
+    budget, keeps what was found until then; with --tile, in the tiles that were done.
     """
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
     from promptseg.cli import advice, outputs, run
@@ -120,7 +121,7 @@ class _Ask:
     quiet: bool
     interrupted: bool = False
 
-    def __call__(self, image: ImageArray | Path) -> Masks:
+    def __call__(self, image: ImageArray | LargeImage) -> Masks:
         search = self.model.search(image, options=self.options, tiling=self.tiling)
         parts = console.progress(
             _parts(search), total=search.total, label="everything", quiet=self.quiet

@@ -12,7 +12,8 @@ from promptseg.cli import console, outputs
 from promptseg.cli.formats import PICTURES
 from promptseg.cli.outputs import Outputs
 from promptseg.errors import ImageError, PromptsegError
-from promptseg.io import images
+from promptseg.io import images, windows
+from promptseg.io.windows import LargeImage
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
@@ -29,10 +30,10 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 class Run:
     """The same question asked of one image after another; `prompts` are drawn on overlays.
 
-    A `tiled` one is asked of files, of which only pictures need the whole image.
+    A `tiled` one is asked of windows of each; only pictures need the whole image.
     """
 
-    ask: Callable[[ImageArray | Path], Masks]
+    ask: Callable[[ImageArray | LargeImage], Masks]
     outputs: Outputs
     max_pixels: int
     as_json: bool
@@ -49,7 +50,10 @@ class Run:
             drawn = any(kind in PICTURES for kind in self.outputs.formats)
             whole = drawn or not self.tiled
             image = images.read(path, max_pixels=self.max_pixels) if whole else None
-            masks = self.ask(path if self.tiled or image is None else image)
+            if self.tiled or image is None:
+                masks = self.ask(windows.open_image(path, max_pixels=self.max_pixels))
+            else:
+                masks = self.ask(image)
             files = self.outputs.write(image, path, masks, self.prompts)
         except PromptsegError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM:
@@ -84,8 +88,8 @@ class Run:
 
 
 def tiling_of(side: int | None) -> Tiling | None:
-    """Return how to look at large images in tiles, which overlap by an eighth."""
-    return None if side is None else Tiling(side=side, overlap=max(side // 8, 1))
+    """Return how to look at large images in tiles of so many pixels each way."""
+    return None if side is None else Tiling(side=side)
 
 
 def find(arguments: Sequence[str]) -> tuple[list[Path], int]:

@@ -67,6 +67,12 @@ class SAM2AutomaticMaskGenerator:
                 hint=f"Choose one of {', '.join(OUTPUT_MODES)}",
             )
         self.model = as_sam2(model, type(self).__name__)
+        if not self.model.falls_back and (use_m2m or not multimask_output):
+            raise ConfigError(
+                "single masks are answered by SAM 2's rule, but the model was built with "
+                "`apply_postprocessing=False`",
+                hint="Build it without that, or leave `use_m2m` and `multimask_output` as they are",
+            )
         self.output_mode = output_mode
         self.grids = None if point_grids is None else tuple(map(np.asarray, point_grids))
         self.options = EverythingOptions(

@@ -34,9 +34,8 @@ class Limits:
     def of(cls, runtime: Runtime, spec: NetworkSpec) -> Limits:
         """Return what suits a device.
 
-        On a CPU one of each: a batch saves little there, and the order in which its kernels add up
-        depends on its size, so that company would move a pixel here and there. Elsewhere as many
-        as half of the free memory is planned to hold.
+        On a CPU one of each: a batch saves little there, and less than objects side by side on its
+        cores (`Segmenter.crew`). Elsewhere as many as half of the free memory is planned to hold.
         """
         if runtime.device.type == "cpu":
             return cls(images=1, objects=1)

@@ -31,6 +31,7 @@ from promptseg.results import Masks
 from promptseg.shapes import PointArray
 from promptseg.tidying import tidy
 
+# Multiples of the golden ratio, less their whole parts, lie evenly at any count of them.
 GOLDEN = 0.618034
 
 
@@ -64,12 +65,11 @@ class Search:
 
     def __init__(self, segmenter: Segmenter, request: EverythingRequest) -> None:
         options = request.options
-        assert options.crop_layers is not None
         self.request = request
         self.complete = False
         self._segmenter = segmenter
         self._trust = _trust(options, segmenter.network.spec.trust)
-        layers = grid.crops(request.size, layers=options.crop_layers, overlap=options.crop_overlap)
+        layers = grid.crops(request.size, layers=options.layers, overlap=options.crop_overlap)
         grids = request.grids or grid.grids(options)
         self._work = [
             (crop, grid.in_pixels(points, crop))
@@ -78,6 +78,7 @@ class Search:
         ]
         self._finished: list[Found] = []
         self._open: list[Found] = []
+        self._steps = self._go_through()
 
     @property
     def total(self) -> int:
@@ -85,11 +86,14 @@ class Search:
         return sum(len(points) for _, points in self._work)
 
     def __iter__(self) -> Iterator[Progress]:
-        """Go through all crops, a few points at a time, until done or out of time.
+        """Go on through all crops, a few points at a time, until done or out of time.
 
         Raises:
             OutOfMemoryError: there is not enough memory for one crop or one point alone.
         """
+        return self._steps
+
+    def _go_through(self) -> Iterator[Progress]:
         begun = time.monotonic()
         budget = self.request.options.time_budget
         total = self.total
@@ -101,8 +105,8 @@ class Search:
                 yield Progress(done, total, len(self._finished) + len(self._open))
                 if budget is not None and time.monotonic() - begun >= budget and done < total:
                     return
-            self._finished += self._best(self._open)
-            self._open = []
+            # In one step, so that an interruption finds no mask in both.
+            self._finished, self._open = self._finished + self._best(self._open), []
         self.complete = True
 
     def masks(self) -> Masks:
@@ -130,7 +134,7 @@ class Search:
         crew = segmenter.crew()
         if crew is not None:
             # Threads take memory of their own, and cannot use what encoding has left to this one.
-            segmenter.runtime.release()
+            segmenter.runtime.trim()
         spec, runtime = segmenter.network.spec, segmenter.runtime
         proposer = Proposer(
             segmenter.network, runtime, encoded.features, Placement(size, spec.image_side)

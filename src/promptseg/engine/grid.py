@@ -30,11 +30,9 @@ def crops(size: Size, *, layers: int, overlap: float) -> list[list[PixelBox]]:
 
 def grids(options: EverythingOptions) -> list[PointArray]:
     """Lay points evenly for each layer of crops, row by row, as shares of a crop's sides."""
-    assert options.points_per_side is not None
-    assert options.crop_layers is not None
     sides = [
-        max(int(options.points_per_side / options.crop_points_downscale**layer), 1)
-        for layer in range(options.crop_layers + 1)
+        max(int(options.points_along_side / options.crop_points_downscale**layer), 1)
+        for layer in range(options.layers + 1)
     ]
     return [_grid(side) for side in sides]
 

@@ -19,10 +19,7 @@ from promptseg.errors import ConfigError, PromptError
 from promptseg.geometry import PixelBox, Size
 from promptseg.masks import RunLength, union
 from promptseg.options import EverythingOptions, SegmentOptions, TidyOptions
-from promptseg.prompts import (
-    Prompt,
-    numbered,
-)
+from promptseg.prompts import Prompt, numbered
 from promptseg.results import Masks
 from promptseg.seams import Part, merge
 from promptseg.shapes import ImageArray
@@ -40,7 +37,8 @@ from promptseg.tiles import (
     wider_view,
 )
 
-# Views of one object before the whole image is taken: each but the first is moved or wider.
+# Views of one object before the whole image is taken: each but the first is moved or wider. Chosen
+# so that a mask which always ends at the edge costs no more than a few tiles.
 MOST_VIEWS = 6
 # Cells of a view enlarged at a time: 16 MiB of floats.
 CELLS_AT_ONCE = 2**22
@@ -176,6 +174,7 @@ class TiledSearch:
         self._whole = [whole_view(source.size, tiling)] if len(self._tiles) > 1 else []
         self._overview = Masks.empty(source.size)
         self._parts: list[Part] = []
+        self._steps = self._look_around()
 
     @property
     def total(self) -> int:
@@ -183,12 +182,15 @@ class TiledSearch:
         return len(self._whole) + len(self._tiles)
 
     def __iter__(self) -> Iterator[Progress]:
-        """Look at the overview and at every tile, until done or out of time.
+        """Go on looking at the overview and at every tile, until done or out of time.
 
         Raises:
             ImageError: the image is damaged where it is read.
             OutOfMemoryError: there is not enough memory for one tile.
         """
+        return self._steps
+
+    def _look_around(self) -> Iterator[Progress]:
         begun = time.monotonic()
         budget = self._options.time_budget
         for done, view in enumerate(self._whole + self._tiles):
@@ -213,11 +215,13 @@ class TiledSearch:
 
     def _look(self, view: View, left: float | None) -> Masks:
         seen = self._source.read(*view.window, factor=view.factor)
+        tidy = self._options.tidy
         options = replace(
             self._options,
             time_budget=None if left is None else max(left, 0.0),
             min_region_area=-(-self._options.min_region_area // view.factor**2),
-            tidy=TidyOptions(),
+            # The rest is done once, at the end, in pixels of the image.
+            tidy=TidyOptions(max_iou=tidy.max_iou, max_containment=tidy.max_containment),
         )
         found = self._model.everything(seen, options=options)
         return placed(found, view, self._source.size)

@@ -86,7 +86,7 @@ class Runtime:
         free, _ = torch.cuda.mem_get_info(self.device)
         return free
 
-    def release(self) -> None:
+    def trim(self) -> None:
         """Give memory that is kept for later back: by torch to a device, by glibc to the system."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -28,7 +28,7 @@ class Taps(NamedTuple):
     share: ScoreArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Upsampling:
     """Grids of one shape enlarged bilinearly to `size`, and what is above 0 in them coded as runs.
 

@@ -16,6 +16,8 @@ Result = TypeVar("Result")
 
 # More have not been measured to help, and each holds the tensors of an answer.
 MOST = 16
+# As many answers are begun before the first is taken.
+AHEAD = 2 * MOST
 
 
 class Crew:
@@ -26,33 +28,40 @@ class Crew:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._started: tuple[int, int] | None = None
-        self._executor: ThreadPoolExecutor | None = None
+        self._renew()
 
     def in_order(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Hand out results in the order of the items, with a few of them begun ahead.
 
         What has not begun when the caller leaves is dropped, and what has is waited for.
         """
-        executor = self._threads()
+        executor = self._threads(min(torch.get_num_threads(), MOST))
         begun: deque[Future[Result]] = deque()
         try:
             for item in items:
                 begun.append(executor.submit(work, item))
-                if len(begun) >= 2 * MOST:
-                    yield begun.popleft().result()
+                if len(begun) >= AHEAD:
+                    yield begun[0].result()
+                    begun.popleft()
             while begun:
-                yield begun.popleft().result()
+                yield begun[0].result()
+                begun.popleft()
         finally:
             wait([future for future in begun if not future.cancel()])
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self, count: int) -> ThreadPoolExecutor:
+        if self._process != os.getpid():
+            # Neither the threads nor who holds the lock have come along.
+            self._renew()
         with self._lock:
-            wanted = os.getpid(), min(torch.get_num_threads(), MOST)
-            if self._executor is None or self._started != wanted:
-                self._executor, self._started = _start(wanted[1]), wanted
-            return self._executor
+            if count not in self._executors:
+                self._executors[count] = _start(count)
+            return self._executors[count]
+
+    def _renew(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._executors: dict[int, ThreadPoolExecutor] = {}
 
 
 def _start(count: int) -> ThreadPoolExecutor:
@@ -68,11 +77,18 @@ def _start(count: int) -> ThreadPoolExecutor:
         begun.wait()
 
     executor = ThreadPoolExecutor(count, "promptseg", initializer=begin)
-    for _ in range(count):
-        executor.submit(_nothing)
-    begun.wait()
-    # The number for threads to come is one of the process, and the last who set it decides.
-    torch.set_num_threads(threads)
+    try:
+        for _ in range(count):
+            executor.submit(_nothing)
+        begun.wait()
+    except BaseException:
+        # A thread that cannot be started, or an interruption: those that wait are let go.
+        begun.abort()
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        # The number for threads to come is one of the process, and the last who set it decides.
+        torch.set_num_threads(threads)
     return executor
 
 

@@ -53,9 +53,9 @@ def write_index(masks: Masks, path: str | Path, *, bits: Bits | None = None) -> 
     """Write one number per pixel: 0 for the background, and for a mask its object's and one more.
 
     Where masks share an object they are numbered by their places, from 1. Where masks overlap the
-    higher score wins, and of equal scores the later mask; a warning says how many pixels that is.
-    Numbers up to 255 make an 8-bit palette image in the colours of the DAVIS and PASCAL VOC data
-    sets, others a 16-bit grey image, unless `bits` says which it must be.
+    higher score wins, and of equal scores the earlier mask; a warning says how many pixels others
+    lose by that. Numbers up to 255 make an 8-bit palette image in the colours of the DAVIS and
+    PASCAL VOC data sets, others a 16-bit grey image, unless `bits` says which it must be.
 
     Raises:
         OutputError: a number does not fit, or the file cannot be written.
@@ -71,12 +71,13 @@ def write_index(masks: Masks, path: str | Path, *, bits: Bits | None = None) -> 
             hint="Write COCO, which has no such limit" if wide else "Write it with 16 bits",
         )
     canvas = np.zeros(masks.size, np.uint16 if wide else np.uint8)
-    for i in np.argsort(masks.scores, kind="stable"):
+    for i in np.argsort(-masks.scores, kind="stable")[::-1]:
         paint(canvas, masks.runs[i], int(numbers[i]))
     shared = int(masks.areas.sum()) - int(np.count_nonzero(canvas))
     if shared:
         logger.warning(
-            "%s: masks overlap, and of %d pixels only the number with the highest score is kept",
+            "%s: masks overlap, and lose %d pixels to those with a higher score, or with the same "
+            "one and before them",
             path,
             shared,
         )

@@ -93,7 +93,7 @@ def from_node(document: Node, photos: Photos) -> list[Answer]:
     path = document.get("imagePath")
     name = path.name() if path else document.file.stem
     size = size_at(document, "imageHeight", "imageWidth") or photos.size(name, document.file)
-    groups: dict[tuple[str, int], Found] = {}
+    groups: dict[tuple[str, int | None, int | None], Found] = {}
     skipped: set[str] = set()
     for place, shape in enumerate(document["shapes"].items()):
         kind = each.text() if (each := shape.get("shape_type")) else "polygon"
@@ -102,8 +102,8 @@ def from_node(document: Node, photos: Photos) -> list[Answer]:
             continue
         label = shape["label"].text()
         group = each.whole() if (each := shape.get("group_id")) else None
-        # A shape without a group is one by itself; no group has such a number.
-        key = (label, -1 - place if group is None else group)
+        # A shape without a group is one by itself.
+        key = (label, group, place if group is None else None)
         found = Found(_read_shape(shape, kind, size), label, read_facts(shape.record()))
         if before := groups.get(key):
             found = before._replace(run=union([before.run, found.run]))

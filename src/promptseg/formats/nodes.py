@@ -14,10 +14,8 @@ import numpy as np
 
 from promptseg.errors import MaskError, PromptsegError, reason
 from promptseg.geometry import Size
+from promptseg.io.windows import MOST_PIXELS
 from promptseg.shapes import PointArray
-
-# An image of 32,768 x 32,768. Larger sizes in a file are taken for damage.
-MOST_PIXELS = 2**30
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Node:
     def name(self) -> str:
         """Return what must be usable as the name of an image."""
         name = self.text()
-        if not name.strip() or "\0" in name:
+        if not name.strip() or "\0" in name or not _is_encodable(name):
             raise self.wrong(f"must name an image, got {_shown(self.value)}")
         return name
 
@@ -198,6 +196,15 @@ def _size(node: Node, down: Node, across: Node) -> Size:
     if size.height < 1 or size.width < 1 or size.height * size.width > MOST_PIXELS:
         raise node.wrong(f"has an impossible size, {size}")
     return size
+
+
+def _is_encodable(name: str) -> bool:
+    """Whether a file can be called so: no half of a character, but bytes as Python escapes them."""
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(value: object) -> str:

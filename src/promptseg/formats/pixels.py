@@ -10,7 +10,6 @@ import numpy as np
 from PIL import ImageFile
 
 from promptseg.errors import ImageError
-from promptseg.formats.nodes import MOST_PIXELS
 from promptseg.geometry import Size
 from promptseg.io.images import (
     BROKEN,
@@ -21,6 +20,8 @@ from promptseg.io.images import (
     parse_header,
 )
 
+# A square of 32,768 pixels each way. Pixels are held whole, so it is less than a size may be.
+MOST_DECODED = 2**30
 # Orientations that exchange width and height (EXIF 2.3, tag 0x0112).
 ON_ITS_SIDE = (5, 6, 7, 8)
 
@@ -61,8 +62,8 @@ def read_values(source: str | Path | bytes, *, what: str | None = None) -> Store
     with BytesIO(source) if isinstance(source, bytes) else open_file(Path(source)) as file:
         picture = _header(file, name)
         width, height = picture.size
-        if width * height > MOST_PIXELS:
-            raise ImageError(f"{name} has {width} x {height} pixels, the limit is {MOST_PIXELS}")
+        if width * height > MOST_DECODED:
+            raise ImageError(f"{name} has {width} x {height} pixels, the limit is {MOST_DECODED}")
         try:
             values = np.array(picture)
         except BROKEN as error:

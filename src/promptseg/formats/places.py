@@ -71,23 +71,32 @@ def targets(answers: Sequence[Answer], path: str | Path, ending: str) -> list[Pa
     """Name a file for each image: `path` itself where it ends like one, else files in that folder.
 
     Raises:
-        OutputError: several images, or none, are to go to one file.
+        OutputError: several images, or none, are to go to one file, or two names are one path.
     """
     path = Path(path)
     if path.suffix.lower() != Path(f"image.{ending}").suffix or _is_folder(path):
-        names = unique_names([Path(answer.name) for answer in answers])
-        if len(names) < len(answers):
-            raise OutputError(
-                "two images have names that stand for one file",
-                hint="Write each name in one way, such as `photo.jpg` and not `./photo.jpg` too",
-            )
-        return [path / f"{names[Path(answer.name)]}.{ending}" for answer in answers]
+        return [path / f"{stem}.{ending}" for stem in stems(answers)]
     if len(answers) != 1:
         raise OutputError(
             f"{len(answers)} images do not fit in the one file `{path}`",
             hint="Name a folder, and each image gets a file of its own",
         )
     return [path]
+
+
+def stems(answers: Sequence[Answer]) -> list[str]:
+    """Name the file of each image, without a suffix, as `unique_names` does.
+
+    Raises:
+        OutputError: two names are one path, written in two ways.
+    """
+    names = unique_names([Path(answer.name) for answer in answers])
+    if len(names) < len(answers):
+        raise OutputError(
+            "two images have names that stand for one file",
+            hint="Write each name in one way, such as `photo.jpg` and not `./photo.jpg` too",
+        )
+    return [names[Path(answer.name)] for answer in answers]
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:

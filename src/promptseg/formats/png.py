@@ -11,7 +11,7 @@ from PIL import Image
 
 from promptseg.errors import MaskError
 from promptseg.formats.answers import Answer, merged
-from promptseg.formats.nodes import MOST_PIXELS
+from promptseg.formats.pixels import MOST_DECODED
 from promptseg.formats.places import targets
 from promptseg.io.files import write_atomically
 from promptseg.io.images import read_mask
@@ -100,7 +100,7 @@ def read_files(files: Sequence[Path]) -> list[Answer]:
     """
     runs: dict[str, list[RunLength]] = {}
     for file in files:
-        run = RunLength.from_mask(read_mask(file, max_pixels=MOST_PIXELS))
+        run = RunLength.from_mask(read_mask(file, max_pixels=MOST_DECODED))
         same = runs.setdefault(_image_of(file), [])
         if same and same[0].size != run.size:
             raise MaskError(

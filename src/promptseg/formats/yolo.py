@@ -18,7 +18,7 @@ from promptseg.errors import MaskError, reason
 from promptseg.filling import fill
 from promptseg.formats.answers import UNNAMED, Answer, Facts, Found, assemble, label_of, merged
 from promptseg.formats.nodes import Node, read_bytes, size_at
-from promptseg.formats.places import Photos, unique_names
+from promptseg.formats.places import Photos, stems
 from promptseg.geometry import Size
 from promptseg.io.files import write_text
 from promptseg.masks import RunLength
@@ -33,7 +33,7 @@ LABELS = "labels"
 IMAGES = "images"
 # What a folder of labels may also have, which is no image's.
 LISTS = ("classes.txt",)
-# A hundredth of a pixel of the widest image there is.
+# A hundredth of a pixel in an image a million pixels wide.
 DIGITS = 8
 
 
@@ -50,17 +50,15 @@ def write(answers: Sequence[tuple[str, Masks]], path: str | Path) -> list[Path]:
 
     Raises:
         MaskError: the answers are not names with `Masks`.
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or two names are one path.
     """
     answers = merged(answers)
     path = Path(path)
     data_file = path if path.suffix.lower() in SUFFIXES else path / DATA
-    names = unique_names([Path(answer.name) for answer in answers])
     classes: dict[str, int] = {}
     sizes: dict[str, dict[str, object]] = {}
     files: list[Path] = []
-    for name, masks in answers:
-        stem = names[Path(name)]
+    for stem, (name, masks) in zip(stems(answers), answers, strict=True):
         lines = _lines(name, masks, classes)
         files.append(write_text(data_file.parent / LABELS / f"{stem}.txt", "".join(lines)))
         sizes[stem] = {"file_name": name, "height": masks.size.height, "width": masks.size.width}
@@ -146,16 +144,29 @@ def _names(data: Node) -> dict[int, str]:
     if isinstance(names.value, list):
         pairs = list(enumerate(names.items()))
     else:
+        words = [(_word(number), name) for number, name in names.record().items()]
         pairs = [
-            (int(number), Node(name, data.file, f"names.{number}"))
-            for number, name in names.record().items()
-            if str(number).isdecimal() and len(str(number)) < 10
+            (int(word), Node(name, data.file, f"names.{word}"))
+            for word, name in words
+            if word and word.isdecimal() and len(word) < 10
         ]
-    for _, name in pairs:
-        # What looks like a number or a yes is not text for YAML; more than one word is damage.
-        if not isinstance(name.value, (str, int, float)):
+    classes: dict[int, str] = {}
+    for number, name in pairs:
+        if (word := _word(name.value)) is None:
             raise name.wrong("must be the name of a class")
-    return {number: str(name.value) for number, name in pairs}
+        classes[number] = word
+    return classes
+
+
+def _word(value: object) -> str | None:
+    """Return what is one word; None for more, or for a number too long to be written.
+
+    What looks like a number or a yes is not text for YAML.
+    """
+    try:
+        return str(value) if isinstance(value, (str, int, float)) else None
+    except ValueError:
+        return None
 
 
 def _read_labels(file: Path, data: Node, names: dict[int, str], photos: Photos) -> Answer:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
@@ -41,6 +42,8 @@ KEPT_BYTES = 256 * 2**20
 # Pixels that are read at a time to make an image smaller: 24 MiB.
 PIXELS_AT_ONCE = 2**23
 NPY_START = b"\x93NUMPY"
+# What a header that is no literal, or a strange one, makes of `numpy.load`.
+BROKEN_NPY = (*images.BROKEN, FloatingPointError, TokenError, RecursionError, MemoryError)
 ORIENTATIONS = range(1, 9)
 
 ReadWindow: TypeAlias = "Callable[[int, int, int, int], ImageArray]"
@@ -136,8 +139,9 @@ def _of_file(path: Path, max_pixels: int) -> LargeImage:
 def _of_numpy(path: Path) -> LargeImage:
     def mapped() -> np.ndarray:
         try:
-            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            with np.errstate(over="raise"):  # a product of sides that only warns by default
+                array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except BROKEN_NPY as error:
             raise ImageError(
                 f"`{path}` is damaged or cut short", hint=images.DAMAGED_HINT
             ) from error

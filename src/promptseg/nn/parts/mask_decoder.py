@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptseg.nn.outputs import Judgement, MaskLogits
-from promptseg.nn.parts.layers import Perceptron
+from promptseg.nn.parts.layers import Perceptron, at_a_time
 from promptseg.nn.parts.products import compare, linear
 from promptseg.nn.parts.prompt_encoder import EmbeddedPrompts
 from promptseg.nn.parts.two_way import Exchange, FirstSight, Places, TwoWayTransformer
@@ -25,7 +25,8 @@ from promptseg.nn.parts.upscale import as_product, tile, untile
 CANDIDATES = 4
 # Layers of the exchange (SAM 2, `SAM2Base._build_sam_heads`).
 DEPTH = 2
-# Cells of the image enlarged at a time: it takes a quarter of the memory for as much time.
+# Cells of the image that a CPU enlarges at a time: a quarter of the memory for as much time (two
+# Zen 5 cores).
 CELLS = 1024
 # As in SAM 2's `LayerNorm2d`.
 EPSILON = 1e-6
@@ -131,7 +132,8 @@ class MaskDecoder(nn.Module):
         """Make the logits of some candidates of every judged prompt, in the order asked for."""
         shapes = torch.stack([self.mask_heads[i](judgement.masks[:, i]) for i in candidates], dim=1)
         grids = judgement.image, features.tiles8.flatten(1, 2), features.tiles4.flatten(1, 2)
-        parts = zip(*(torch.split(grid, CELLS, dim=1) for grid in grids), strict=True)
+        most = at_a_time(judgement.image, CELLS)
+        parts = zip(*(torch.split(grid, most, dim=1) for grid in grids), strict=True)
         drawn = [compare(shapes, self._enlarged(*part)) for part in parts]
         return untile(torch.cat(drawn, dim=2), features.image.shape[1]).float()
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from promptseg.nn.parts import windows
 from promptseg.nn.parts.attention import attend, join_heads, split_heads
-from promptseg.nn.parts.layers import ROWS, Perceptron
+from promptseg.nn.parts.layers import ROWS, Perceptron, at_a_time
 from promptseg.nn.parts.products import Linear
 from promptseg.nn.parts.windows import Window
 from promptseg.nn.sam2.config import FIRST_STRIDE, HieraConfig
@@ -92,7 +92,7 @@ class PoolingBlock(nn.Module):
     def forward(self, cells: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h/2 w/2 2*c"]:
         """Refine a map into one of half the side and twice the channels."""
         normed = self.norm1(cells)
-        rows = max(ROWS // cells.shape[2] // 2 * 2, 2)
+        rows = max(at_a_time(cells, ROWS) // cells.shape[2] // 2 * 2, 2)
         bands = [halved(self.shortcut(band)) for band in torch.split(normed, rows, dim=1)]
         cells = torch.cat(bands, dim=1) + self.attention(normed)
         thought: Tensor = self.mlp(self.norm2(cells))
@@ -126,7 +126,7 @@ class WindowAttention(nn.Module):
 
     def _attend(self, cells: Float[Tensor, "n s t c"]) -> Float[Tensor, "n i j d"]:
         """Attend within windows, in groups of them, as all queries and keys at once are large."""
-        most = max(ROWS // (cells.shape[1] * cells.shape[2]), 1)
+        most = max(at_a_time(cells, ROWS) // (cells.shape[1] * cells.shape[2]), 1)
         if len(cells) <= most:
             return self._attend_at_once(cells)
         return torch.cat([self._attend_at_once(some) for some in torch.split(cells, most)])
