@@ -38,7 +38,9 @@ class TidyOptions:
     )
     keep_best: bool = field(
         default=False,
-        metadata={"help": "Where all would be left out, keep the one with the highest score."},
+        metadata={
+            "help": "Where these two would leave out all, keep the mask with the highest score."
+        },
     )
     fill_holes: int = field(
         default=0, metadata={"help": "Fill holes of at most so many pixels of the image."}
@@ -214,6 +216,20 @@ class EverythingOptions:
         default=0.7,
         metadata={"help": "The same between crops, where a smaller crop is the better one."},
     )
+    min_contrast: float | None = field(
+        default=None,
+        metadata={
+            "help": "Least change of the picture across an outline, in levels of 255. "
+            "[default: the model's own]"
+        },
+    )
+    fall_back: bool = field(
+        default=True,
+        metadata={
+            "help": "Where one candidate answers and its outline wavers, let another answer, as "
+            "SAM 2 does."
+        },
+    )
     edge_margin: int = field(
         default=20,
         metadata={"help": "Leave out masks that end so near to the edge of a crop, in pixels."},
@@ -250,11 +266,13 @@ class EverythingOptions:
         if self.stability_offset is not None:
             _require_number(self, "stability_offset", least=0)
         _require_number(self, "mask_threshold")
+        if self.min_contrast is not None:
+            _require_number(self, "min_contrast", least=0)
         for name in ("max_box_iou", "max_crop_iou"):
             _require_share(self, name)
         _require_count(self, "edge_margin", least=0)
         _require_count(self, "min_region_area", least=0)
-        for name in ("all_candidates", "refine"):
+        for name in ("all_candidates", "fall_back", "refine"):
             _require_flag(self, name)
         if self.time_budget is not None:
             _require_number(self, "time_budget", least=0)

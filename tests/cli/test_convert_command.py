@@ -137,7 +137,10 @@ def test_what_is_lost_of_a_mask_is_said(folder, capsys):
         (["masks.json", "--to", "coco", "-o", "photos/a.png"], "`coco` is written as .json"),
         (["masks.json", "--to", "index", "-o", "x.png"], "2 images do not fit"),
         (["masks.json", "--to", "coco", "-o", "blocked"], "coco.json in it is a folder"),
-        (["far.json", "--to", "index8"], "8 bits numbers masks up to 255, got 300"),
+        (
+            ["far.json", "--to", "index8"],
+            "8 bits numbers masks up to 255, but one has the number 300",
+        ),
         (["empty.json", "--to", "coco"], "has no images"),
         (["other", "--to", "coco"], "has no masks"),
     ],

@@ -145,6 +145,24 @@ def test_tiles_give_masks_of_the_whole_image(folder, capsys):
     assert (overlaps > 0.85).sum() == 1
 
 
+def test_a_plain_picture_has_no_regions(folder, capsys):
+    """And it is said, as no file tells."""
+    Image.new("RGB", (60, 40), "grey").save("plain.png")
+    assert main(["everything", "plain.png", "--points-per-side", "4", "--format", "png"]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "no masks were found" in said.err
+
+
+def test_pictures_of_tiled_images_are_drawn(folder, capsys):
+    """Also of a file that only windows can be read of, if it is not too large."""
+    np.save("large.npy", promptseg.read("photos/0.png"))
+    command = ["everything", "large.npy", *FEW, "--tile", "64", "--format", "overlay"]
+    assert main(command) == 0
+    with Image.open("large.overlay.png") as picture:
+        assert picture.size == (101, 83)
+
+
 def test_the_limit_of_pixels_holds_for_tiles_too(folder, capsys, monkeypatch):
     """What has to be decoded in one piece is bounded by the same setting."""
     monkeypatch.setenv("PROMPTSEG_MAX_PIXELS", "1000")
@@ -160,7 +178,7 @@ def test_the_limit_of_pixels_holds_for_tiles_too(folder, capsys, monkeypatch):
         (["photos", "--points-per-side", "0"], "1 to 512"),
         (["photos", "--time-budget", "-1"], "at least 0"),
         (["photos", "--max-iou", "nan"], "`max_iou`"),
-        (["photos", "--tile", "1"], "at least 2"),
+        (["photos", "--tile", "1"], "64"),
         (["photos", "--format", "index8", "-o", "photos/0.png"], "do not fit"),
         (["nothing.png"], "there is no file"),
     ],

@@ -10,7 +10,7 @@ from pycocotools import mask as coco
 from plain_everything import Dials, everything, looking, scene
 from promptseg.api import Model
 from promptseg.bench.random_sam2 import LocalSam2
-from promptseg.compat.sam2 import SAM2AutomaticMaskGenerator
+from promptseg.compat.sam2 import Sam2, SAM2AutomaticMaskGenerator
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
 from promptseg.errors import ConfigError
@@ -115,6 +115,16 @@ def test_other_dials_have_a_say(model, records):
     assert [each["area"] for each in refined] != [each["area"] for each in records]
     clean = SAM2AutomaticMaskGenerator(model, **DIALS, min_mask_region_area=50).generate(PHOTO)
     assert sum(each["area"] for each in clean) != sum(each["area"] for each in records)
+
+
+def test_a_model_without_postprocessing_answers_by_its_sure_candidate(model):
+    """As in `sam2`'s own example: no falling back, a refinement, an area that is a float."""
+    dials = {**DIALS, "use_m2m": True, "min_mask_region_area": 25.0}
+    dials |= {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    strict = SAM2AutomaticMaskGenerator(Sam2(model, falls_back=False), **dials).generate(PHOTO)
+    usual = SAM2AutomaticMaskGenerator(Sam2(model), **dials).generate(PHOTO)
+    assert strict
+    assert [each["predicted_iou"] for each in strict] != [each["predicted_iou"] for each in usual]
 
 
 @pytest.mark.parametrize(

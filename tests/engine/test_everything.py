@@ -127,6 +127,18 @@ def test_masks_are_tidied_together(segmenter, white):
     assert masks.candidates.tolist() == [1, 2]
 
 
+def test_outlines_across_which_nothing_changes_are_left_out(segmenter, white):
+    """On a plain picture all are; where a dark field begins at an outline, that one stays."""
+    options = replace(PLAIN, max_box_iou=1.0, min_contrast=30)
+    assert len(found(segmenter, white, options)) == 0
+    halved = white.copy()
+    halved[:, :6] = 100
+    grids = ([[0.75, 0.5]],)
+    kept = found(segmenter, halved, replace(options, threshold=0.0), grids)
+    all_of_them = found(segmenter, halved, replace(options, threshold=0.0, min_contrast=0), grids)
+    assert 0 < len(kept) < len(all_of_them) == 3
+
+
 def test_one_candidate_a_point(segmenter, white):
     """Without all candidates a point gives its best."""
     masks = found(segmenter, white, replace(PLAIN, all_candidates=False))

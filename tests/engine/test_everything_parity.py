@@ -36,6 +36,7 @@ def options_of(dials):
         crop_layers=dials.crop_n_layers,
         max_crop_iou=dials.crop_nms_thresh,
         crop_points_downscale=dials.crop_n_points_downscale_factor,
+        min_contrast=0.0,
         tidy=TidyOptions(max_iou=1.0, max_containment=1.0),
     )
 

@@ -83,10 +83,14 @@ def test_numbers_are_those_of_objects(tmp_path):
 def test_a_number_that_does_not_fit_is_refused(tmp_path):
     """8 bits are a promise where they are asked for, and 16 end too."""
     masks = masks_of((0, 0, 1, 1), objects=[255])
-    with pytest.raises(OutputError, match="8 bits numbers masks up to 255, got 256"):
+    with pytest.raises(
+        OutputError, match="8 bits numbers masks up to 255, but one has the number 256"
+    ):
         index.write_index(masks, tmp_path / "a.png", bits=8)
     far = masks_of((0, 0, 1, 1), objects=[65_535])
-    with pytest.raises(OutputError, match="16 bits numbers masks up to 65535, got 65536") as caught:
+    with pytest.raises(
+        OutputError, match="16 bits numbers masks up to 65535, but one has the number 65536"
+    ) as caught:
         index.write_index(far, tmp_path / "a.png")
     assert caught.value.hint == "Write COCO, which has no such limit"
     assert list(tmp_path.iterdir()) == []

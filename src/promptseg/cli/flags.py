@@ -35,6 +35,7 @@ Tile = Annotated[
     int | None,
     typer.Option(
         metavar="SIDE",
+        min=64,
         help="Look at large images in overlapping tiles of so many pixels each way, which are read "
         "one by one. [default: the whole image at once]",
     ),

@@ -48,11 +48,12 @@ class Run:
         """
         try:
             drawn = any(kind in PICTURES for kind in self.outputs.formats)
-            whole = drawn or not self.tiled
-            image = images.read(path, max_pixels=self.max_pixels) if whole else None
-            if self.tiled or image is None:
-                masks = self.ask(windows.open_image(path, max_pixels=self.max_pixels))
+            if self.tiled:
+                large = windows.open_image(path, max_pixels=self.max_pixels)
+                image = large.whole(max_pixels=self.max_pixels) if drawn else None
+                masks = self.ask(large)
             else:
+                image = images.read(path, max_pixels=self.max_pixels)
                 masks = self.ask(image)
             files = self.outputs.write(image, path, masks, self.prompts)
         except PromptsegError as error:
@@ -72,6 +73,8 @@ class Run:
     def _report(self, path: Path, masks: Masks, files: Sequence[Path]) -> None:
         if not masks.confident.all():
             logger.warning("%s: no candidate reached the threshold, the best is kept", path)
+        if not len(masks) and self.outputs.formats:
+            logger.warning("%s: no masks were found", path)
         if not masks.areas.all():
             logger.warning("%s: a mask has no pixels", path)
         if not masks.complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -50,7 +51,7 @@ class SAM2AutomaticMaskGenerator:
         crop_overlap_ratio: float = 512 / 1500,
         crop_n_points_downscale_factor: int = 1,
         point_grids: Sequence[ArrayLike] | None = None,
-        min_mask_region_area: int = 0,
+        min_mask_region_area: float = 0,
         output_mode: str = BINARY,
         use_m2m: bool = False,
         multimask_output: bool = True,
@@ -67,12 +68,6 @@ class SAM2AutomaticMaskGenerator:
                 hint=f"Choose one of {', '.join(OUTPUT_MODES)}",
             )
         self.model = as_sam2(model, type(self).__name__)
-        if not self.model.falls_back and (use_m2m or not multimask_output):
-            raise ConfigError(
-                "single masks are answered by SAM 2's rule, but the model was built with "
-                "`apply_postprocessing=False`",
-                hint="Build it without that, or leave `use_m2m` and `multimask_output` as they are",
-            )
         self.output_mode = output_mode
         self.grids = None if point_grids is None else tuple(map(np.asarray, point_grids))
         self.options = EverythingOptions(
@@ -87,7 +82,9 @@ class SAM2AutomaticMaskGenerator:
             max_crop_iou=crop_nms_thresh,
             crop_overlap=crop_overlap_ratio,
             crop_points_downscale=crop_n_points_downscale_factor,
-            min_region_area=min_mask_region_area,
+            min_region_area=math.ceil(min_mask_region_area),
+            min_contrast=0.0,
+            fall_back=self.model.falls_back,
             refine=use_m2m,
             all_candidates=multimask_output,
             tidy=TidyOptions(max_iou=1.0, max_containment=1.0),

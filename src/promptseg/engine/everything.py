@@ -16,6 +16,7 @@ import numpy as np
 from promptseg import regions
 from promptseg.engine import grid
 from promptseg.engine.batches import chunks
+from promptseg.engine.contrast import Contrast
 from promptseg.engine.portions import Portions
 from promptseg.engine.proposals import Proposal, Proposer
 from promptseg.engine.segmenter import Segmenter
@@ -121,23 +122,29 @@ class Search:
         found = sorted(found, key=lambda each: -each.score)
         masks = _as_masks(found, self.request.size, complete=self.complete)
         trust = self._trust
-        return tidy(
-            masks,
-            options.tidy.with_limits(max_iou=trust.max_iou, max_containment=trust.max_containment),
+        limits = options.tidy.with_limits(
+            max_iou=trust.max_iou, max_containment=trust.max_containment
         )
+        kept = tidy(masks, limits)
+        return replace(kept, objects=np.arange(len(kept)))
 
     def _look(self, crop: PixelBox, points: PointArray) -> Iterator[list[list[Found]]]:
         """Ask the points of one crop, some at a time, and hand out the masks of each."""
         segmenter, size = self._segmenter, crop.size
-        image = self.request.image[crop.y0 : crop.y1, crop.x0 : crop.x1]
-        encoded = segmenter.encode(np.ascontiguousarray(image))
+        part = self.request.image[crop.y0 : crop.y1, crop.x0 : crop.x1]
+        image = np.ascontiguousarray(part)
+        encoded = segmenter.encode(image)
         crew = segmenter.crew()
         if crew is not None:
             # Threads take memory of their own, and cannot use what encoding has left to this one.
             segmenter.runtime.trim()
         spec, runtime = segmenter.network.spec, segmenter.runtime
         proposer = Proposer(
-            segmenter.network, runtime, encoded.features, Placement(size, spec.image_side)
+            segmenter.network,
+            runtime,
+            encoded.features,
+            Placement(size, spec.image_side),
+            fall_back=self.request.options.fall_back,
         )
         cells = Size(spec.mask_side, spec.mask_side)
         enlarged = Upsampling.into(cells, crop, self.request.size)
@@ -146,8 +153,10 @@ class Search:
             most = spec.together
         portions = Portions(most, what="asking points", release=segmenter.release)
 
+        contrast = Contrast(image, spec.mask_side) if self._trust.contrast else None
+
         def ask(some: Sequence[int]) -> list[list[Found]]:
-            return self._ask(proposer, enlarged, crop, points[list(some)])
+            return self._ask(proposer, contrast, enlarged, crop, points[list(some)])
 
         def work(chunk: Sequence[int]) -> list[list[Found]]:
             return list(portions.run(chunk, ask))
@@ -158,7 +167,12 @@ class Search:
         return map(work, pieces) if crew is None else crew.in_order(work, pieces)
 
     def _ask(
-        self, proposer: Proposer, enlarged: Upsampling, crop: PixelBox, points: PointArray
+        self,
+        proposer: Proposer,
+        contrast: Contrast | None,
+        enlarged: Upsampling,
+        crop: PixelBox,
+        points: PointArray,
     ) -> list[list[Found]]:
         """Return the masks that each of a few points of a crop gives and that pass."""
         options, least = self.request.options, self._trust.score
@@ -170,6 +184,8 @@ class Search:
             proposals = proposer.refined(prompts, proposals, least=least)
         found: list[list[Found]] = [[] for _ in points]
         for each in proposals:
+            if contrast and contrast.of(each.logits) < self._trust.contrast:
+                continue
             x, y = points[each.place] + (crop.x0, crop.y0)
             mask = self._measured(each, enlarged, crop, (float(x), float(y)))
             if mask is not None:
@@ -223,8 +239,11 @@ def _trust(options: EverythingOptions, own: Trust) -> Trust:
         "score": options.threshold,
         "stability": options.stability_threshold,
         "offset": options.stability_offset,
+        "contrast": options.min_contrast,
     }
-    return replace(own, **{name: value for name, value in asked.items() if value is not None})
+    return replace(
+        own, **{name: float(value) for name, value in asked.items() if value is not None}
+    )
 
 
 def _suppressed(found: Sequence[Found], worth: Sequence[float], most: float) -> list[Found]:

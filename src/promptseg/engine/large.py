@@ -211,7 +211,8 @@ class TiledSearch:
     def masks(self) -> Masks:
         """Return what has been found so far, merged."""
         merged = merge(self._overview, self._parts, self._tiling)
-        return tidy(replace(merged, complete=self.complete), self._options.tidy)
+        kept = tidy(replace(merged, complete=self.complete), self._options.tidy)
+        return replace(kept, objects=np.arange(len(kept)))
 
     def _look(self, view: View, left: float | None) -> Masks:
         seen = self._source.read(*view.window, factor=view.factor)

@@ -36,7 +36,10 @@ class Proposal(NamedTuple):
 
 
 class Proposer:
-    """Asks a network about prompts of one image."""
+    """Asks a network about prompts of one image.
+
+    With `fall_back` a candidate for prompts without doubt gives way where its outline wavers.
+    """
 
     def __init__(
         self,
@@ -44,11 +47,14 @@ class Proposer:
         runtime: Runtime,
         features: ImageFeatures,
         placement: Placement,
+        *,
+        fall_back: bool = True,
     ) -> None:
         self.network = network
         self.runtime = runtime
         self.features = features
         self.placement = placement
+        self.fall_back = fall_back
 
     @torch.inference_mode()
     def all(self, prompts: Sequence[Prompt], *, least: float) -> list[Proposal]:
@@ -84,8 +90,12 @@ class Proposer:
         sure = self.network.spec.sure
         found = []
         for place, answer in enumerate(by_object(self._decode(prompts))):
-            best = int(answer.scores.argmax())
-            chosen = best if sure is None else single(answer.logits, answer.scores, sure=sure)
+            if sure is None:
+                chosen = int(answer.scores.argmax())
+            elif self.fall_back:
+                chosen = single(answer.logits, answer.scores, sure=sure)
+            else:
+                chosen = sure
             score = float(answer.scores[chosen])
             if score > least or not least:
                 logits = answer.logits[chosen]

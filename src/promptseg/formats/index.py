@@ -67,8 +67,10 @@ def write_index(masks: Masks, path: str | Path, *, bits: Bits | None = None) -> 
     if highest > limit:
         raise OutputError(
             f"an index image of {16 if wide else 8} bits numbers masks up to {limit}, "
-            f"got {highest}",
-            hint="Write COCO, which has no such limit" if wide else "Write it with 16 bits",
+            f"but one has the number {highest}",
+            hint="Write COCO, which has no such limit"
+            if wide
+            else "Write it with 16 bits: on the command line the format `index`",
         )
     canvas = np.zeros(masks.size, np.uint16 if wide else np.uint8)
     for i in np.argsort(-masks.scores, kind="stable")[::-1]:

@@ -80,6 +80,21 @@ class LargeImage:
         ]
         return np.concatenate([np.asarray(band) for band in bands])
 
+    def whole(self, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
+        """Return all pixels.
+
+        Raises:
+            ImageError: there are more than `max_pixels`, or the file is damaged.
+        """
+        height, width = self.size
+        if height * width > max_pixels:
+            raise ImageError(
+                f"a picture of {self.size} is too large to be drawn, the limit is {max_pixels} "
+                "pixels",
+                hint="Leave out formats that are drawn, or raise `PROMPTSEG_MAX_PIXELS`",
+            )
+        return self.read(0, 0, width, height)
+
     def overview(self, most: int) -> ImageArray:
         """Return the whole image, reduced by the least whole factor to at most `most` each way."""
         factor = -(-max(self.size) // most)

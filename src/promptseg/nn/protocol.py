@@ -17,8 +17,9 @@ class Trust:
     """Which masks of a network `everything` keeps unless told otherwise.
 
     Least predicted IoU; least stability, and how far the threshold of logits moves to measure it;
-    how much two masks may overlap, and how much of one may lie in a better one. By default as SAM
-    2's `SAM2AutomaticMaskGenerator`, which compares boxes only.
+    how much two masks may overlap, and how much of one may lie in a better one; least difference of
+    the pixels on either side of the outline, in levels of 255. By default as SAM 2's
+    `SAM2AutomaticMaskGenerator`, which compares boxes only and does not look at the image again.
     """
 
     score: float = 0.8
@@ -26,6 +27,7 @@ class Trust:
     offset: float = 1.0
     max_iou: float = 1.0
     max_containment: float = 1.0
+    contrast: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
