@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 
 from promptseg.geometry import PixelBox, Size
 from promptseg.masks import RunLength
@@ -41,19 +42,36 @@ class Upsampling:
     across: Taps
     down: Taps
     whole: Size
+    cells: int
     left: int = 0
     top: int = 0
+
+    @cached_property
+    def lower(self) -> Int32[np.ndarray, " gaps"]:
+        """The first row of each gap: 0, then those that begin between two cells, then the end."""
+        return np.concatenate([[0], self._starts[:-1], [len(self.down.first)]]).astype(np.int32)
+
+    @cached_property
+    def upper(self) -> Int32[np.ndarray, " gaps"]:
+        """One past the last row of each gap; the outer two hold none."""
+        return np.concatenate([[0], self._starts[1:], [len(self.down.first)]]).astype(np.int32)
+
+    @cached_property
+    def _starts(self) -> IndexArray:
+        """The first row below the middle of each cell."""
+        return np.searchsorted(self.down.first, np.arange(self.cells))
 
     @classmethod
     def of(cls, cells: Size, size: Size) -> Upsampling:
         """Enlarge grids of `cells` to a whole image."""
-        return cls(taps(cells[1], size[1]), taps(cells[0], size[0]), Size(*size))
+        return cls(taps(cells[1], size[1]), taps(cells[0], size[0]), Size(*size), cells[0])
 
     @classmethod
     def into(cls, cells: Size, crop: PixelBox, whole: Size) -> Upsampling:
         """Enlarge grids of `cells` to a crop of an image."""
         height, width = crop.size
-        return cls(taps(cells[1], width), taps(cells[0], height), whole, crop.x0, crop.y0)
+        across, down = taps(cells[1], width), taps(cells[0], height)
+        return cls(across, down, whole, cells[0], crop.x0, crop.y0)
 
     def run(self, logits: LogitArray) -> RunLength:
         """Code one mask."""
@@ -77,12 +95,15 @@ class Upsampling:
         rows = np.flatnonzero(inside.any(axis=1))
         top, bottom = max(0, int(rows[0]) - 1), int(rows[-1]) + 2
         grid = np.ascontiguousarray(logits[top:bottom].T)
-        columns = blend(
+        # Framed by background above and below.
+        columns = np.full((last - first, grid.shape[1] + 2), -1, dtype=np.float32)
+        columns[:, 1:-1] = blend(
             grid[self.across.first[reach]],
             grid[self.across.following[reach]],
             self.across.share[reach, None],
         )
-        column, turn = _crossings(columns, self.down, top=top, cells=len(logits))
+        gaps = slice(top, top + columns.shape[1] - 1)
+        column, turn = _crossings(columns, self.down, self.lower[gaps], self.upper[gaps])
         places: RunArray = (self.left + first + column) * self.whole.height + self.top + turn
         return places
 
@@ -115,21 +136,18 @@ def blend(
 
 
 def _crossings(
-    columns: Float32[np.ndarray, "W h"], down: Taps, *, top: int, cells: int
+    framed: Float32[np.ndarray, "W _"],
+    down: Taps,
+    lower: Int32[np.ndarray, " gaps"],
+    upper: Int32[np.ndarray, " gaps"],
 ) -> Crossings:
     """Where the mask turns on and off, down one column of pixels after the other.
 
-    `columns` begin with row `top` of `cells`; all rows that are left out are background, and so is
-    the last of them on either side unless the map ends there. A place that is named twice is a run
-    without pixels.
+    Gap `k` lies between the cells `k` and `k + 1` of `framed`, and its rows are `lower` to `upper`.
+    The first cell of a column is background, and so is the last unless the map ends there. A place
+    that is named twice is a run without pixels.
     """
     height = len(down.first)
-    # Gap `k` lies between cells `k - 1` and `k`; the outer two hold no rows and end at background.
-    starts = np.searchsorted(down.first, np.arange(cells))
-    gaps = slice(top, top + columns.shape[1] + 1)
-    lower = np.concatenate([[0], starts[:-1], [height]])[gaps].astype(np.int32)
-    upper = np.concatenate([[0], starts[1:], [height]])[gaps].astype(np.int32)
-    framed = np.pad(columns, ((0, 0), (1, 1)), constant_values=-1)
     inside = framed > 0
     column, gap = np.divmod(np.flatnonzero(inside[:, 1:] != inside[:, :-1]), len(lower))
 
