@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from promptseg.engine.cache import FeatureCache
-from promptseg.engine.everything import Progress, Search
+from promptseg.engine.everything import Progress, Search, completed
 from promptseg.engine.large import TiledSearch, segment_tiled
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import EncodedImage, Segmenter, Usage
@@ -146,11 +146,7 @@ class Model:
             ConfigError: the options are not `EverythingOptions`.
             OutOfMemoryError: there is not enough memory for one crop or one point alone.
         """
-        search = self.search(image, options=options, tiling=tiling)
-        for step in search:
-            if progress is not None:
-                progress(step)
-        return search.masks()
+        return completed(self.search(image, options=options, tiling=tiling), progress)
 
     def search(
         self,
@@ -240,5 +236,5 @@ def _windows(image: AnyImage | LargeImage) -> LargeImage:
 
 def _pixels(image: AnyImage | LargeImage) -> ImageArray:
     if isinstance(image, LargeImage):
-        return image.read(0, 0, image.size.width, image.size.height)
+        return image.whole()
     return images.read(image) if isinstance(image, (str, Path)) else images.to_rgb(image)

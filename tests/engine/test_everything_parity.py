@@ -10,7 +10,7 @@ from plain_everything import Dials, agreement, everything, looking, scene
 from promptseg import api, io
 from promptseg.bench.random_sam2 import LocalSam2, local
 from promptseg.engine.cache import FeatureCache
-from promptseg.engine.everything import Search
+from promptseg.engine.everything import Search, completed
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import Segmenter
 from promptseg.nn.sam2 import config as sizes
@@ -43,9 +43,7 @@ def options_of(dials):
 
 def searched(network, image, dials):
     search = Search(segmenter_of(network), EverythingRequest(image, options_of(dials)))
-    for _ in search:
-        pass
-    return search.masks()
+    return completed(search)
 
 
 def compare(masks, records, least):

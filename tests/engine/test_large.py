@@ -15,11 +15,11 @@ from torch.nn import functional
 
 import promptseg as ps
 from colour_model import COLOURS, ColourModel, scene
+from promptseg.engine.everything import completed
 from promptseg.engine.large import (
     MOST_VIEWS,
     TiledSearch,
     enlarged,
-    everything_tiled,
     segment_tiled,
 )
 from promptseg.errors import ConfigError, PromptError
@@ -47,7 +47,7 @@ def segment(prompts, image=IMAGE, options=None, model=None, tiling=TILING, **mor
 def everything(image=IMAGE, options=None, model=None, tiling=TILING, **more):
     source = windows.open_image(image)
     model = model or ColourModel()
-    return everything_tiled(model, source, options or EverythingOptions(), tiling, **more)
+    return completed(TiledSearch(model, source, options or EverythingOptions(), tiling), **more)
 
 
 def test_a_small_object_is_found_in_one_tile():

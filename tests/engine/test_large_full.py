@@ -23,7 +23,8 @@ CODE = """
 import json
 import sys
 import promptseg
-from promptseg.engine.large import everything_tiled, segment_tiled
+from promptseg.engine.everything import completed
+from promptseg.engine.large import TiledSearch, segment_tiled
 from promptseg.io import windows
 from promptseg.options import EverythingOptions
 from promptseg.prompts import Box, Prompt
@@ -40,7 +41,9 @@ if verb == "segment":
     masks = segment_tiled(model, source, prompts, promptseg.SegmentOptions(), tiling)
 else:
     options = EverythingOptions(detail="coarse", points_per_side=8)
-    masks = everything_tiled(model, source, options, Tiling(side=5000, overlap=625))
+    masks = completed(
+        TiledSearch(model, source, options, Tiling(side=5000, overlap=625))
+    )
 print(json.dumps({"complete": masks.complete, "masks": masks.to_rle()}))
 """
 

@@ -25,7 +25,7 @@ from promptseg.bench.processes import KEEPING, run_python
 from promptseg.bench.random_sam2 import BATCH, LARGE_PHOTO, LocalSam2, local, random_network
 from promptseg.engine import grid
 from promptseg.engine.cache import FeatureCache
-from promptseg.engine.everything import Search
+from promptseg.engine.everything import Search, completed
 from promptseg.engine.preprocess import to_pixels
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import Segmenter
@@ -201,10 +201,7 @@ def _searched(
         max_box_iou=max_box_iou,
         tidy=TidyOptions(max_iou=1.0, max_containment=1.0),
     )
-    looking = Search(segmenter, EverythingRequest(image, options))
-    for _ in looking:
-        pass
-    return looking.masks()
+    return completed(Search(segmenter, EverythingRequest(image, options)))
 
 
 def _ours(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,14 +32,7 @@ def register(app: typer.Typer) -> None:
 @flags.of(TidyOptions, "tidy")
 @flags.of(EverythingOptions, "options")
 def everything(
-    image: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGE",
-            help="Image files, folders of them, or quoted patterns.",
-            show_default=False,
-        ),
-    ],
+    image: flags.Images,
     *,
     model: flags.Model = None,
     device: flags.Device = None,
@@ -47,16 +40,7 @@ def everything(
     options: EverythingOptions,
     tidy: TidyOptions,
     tile: flags.Tile = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT",
-            help="Folder for the files; or one file, such as .png, .json, .geojson or .svg. "
-            "[default: the current folder]",
-        ),
-    ] = None,
+    output: flags.Output = None,
     formats: Annotated[
         list[Format] | None,
         typer.Option(
@@ -65,9 +49,7 @@ def everything(
             help="What to write. Repeatable. [default: coco where -o is given]",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON for each image.")
-    ] = False,
+    as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
 ) -> int:
     """Find all regions of images: a grid of points is asked, good answers are kept.
@@ -77,7 +59,7 @@ def everything(
     budget, keeps what was found until then; with --tile, in the tiles that were done.
     """
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
-    from promptseg.cli import advice, outputs, run
+    from promptseg.cli import outputs, run
 
     console.listen(quiet=quiet)
     defaults = settings.load()
@@ -85,14 +67,7 @@ def everything(
     if not found:
         return console.NOTHING_DONE
     places = outputs.plan(output, formats or (), found, usual=Format.COCO, numbers=True)
-    name = defaults.model if model is None else model
-    loaded = promptseg.load(
-        name,
-        device=device or defaults.device,
-        dtype=dtype or defaults.dtype,
-        cache_bytes=defaults.cache_bytes,
-    )
-    advice.name_better_models(name, quiet=quiet)
+    loaded = run.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
     # One bar: over the points of a lone image, else over images.
     options = replace(options, tidy=tidy)
     ask = _Ask(loaded, options, run.tiling_of(tile), quiet=quiet or len(found) > 1)
@@ -106,9 +81,7 @@ def everything(
     finally:
         # However the loop ends, what is done is kept.
         each.finish()
-    if done == 0:
-        return console.NOTHING_DONE
-    return console.OK if done == len(found) and not missing else console.SOME_FAILED
+    return run.status(done, of=len(found), missing=missing)
 
 
 @dataclass
@@ -127,8 +100,7 @@ class _Ask:
             _parts(search), total=search.total, label="everything", quiet=self.quiet
         )
         try:
-            for _ in parts:
-                pass
+            deque(parts, maxlen=0)
         except KeyboardInterrupt:
             self.interrupted = True
         return search.masks()

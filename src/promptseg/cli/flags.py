@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
@@ -31,6 +32,25 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")
 ]
 
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        help="Image files, folders of them, or quoted patterns.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="Folder for the files; or one file, such as .png, .json, .geojson or .svg. "
+        "[default: the current folder]",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON for each image.")]
 Tile = Annotated[
     int | None,
     typer.Option(

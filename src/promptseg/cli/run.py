@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptseg.cli import console, outputs
+import promptseg
+from promptseg.cli import advice, console, outputs
 from promptseg.cli.formats import PICTURES
 from promptseg.cli.outputs import Outputs
 from promptseg.errors import ImageError, PromptsegError
@@ -16,6 +17,7 @@ from promptseg.io import images, windows
 from promptseg.io.windows import LargeImage
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
+from promptseg.settings import Settings
 from promptseg.shapes import ImageArray
 from promptseg.tiles import Tiling
 
@@ -88,6 +90,28 @@ class Run:
                 # Files of the whole run are not there yet; `finish` names them.
                 if not self.outputs.is_of_run(file):
                     console.show(str(file))
+
+
+def load(
+    defaults: Settings, model: str | None, *, device: str | None, dtype: str | None, quiet: bool
+) -> promptseg.Model:
+    """Load the model that was asked for, or the settings' own, and name better ones once."""
+    name = defaults.model if model is None else model
+    loaded = promptseg.load(
+        name,
+        device=device or defaults.device,
+        dtype=dtype or defaults.dtype,
+        cache_bytes=defaults.cache_bytes,
+    )
+    advice.name_better_models(name, quiet=quiet)
+    return loaded
+
+
+def status(done: int, *, of: int, missing: int) -> int:
+    """Return the exit status where so many images were done, and so many arguments had none."""
+    if done == 0:
+        return console.NOTHING_DONE
+    return console.OK if done == of and not missing else console.SOME_FAILED
 
 
 def tiling_of(side: int | None) -> Tiling | None:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-import promptseg
 from promptseg import settings
 from promptseg.cli import console, flags
 from promptseg.cli.formats import METAVAR, Format
@@ -22,14 +21,7 @@ def register(app: typer.Typer) -> None:
 
 @flags.of(TidyOptions, "tidy")
 def segment(
-    image: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGE",
-            help="Image files, folders of them, or quoted patterns.",
-            show_default=False,
-        ),
-    ],
+    image: flags.Images,
     *,
     point: Annotated[
         list[str] | None,
@@ -63,16 +55,7 @@ def segment(
     ] = SegmentOptions.all_candidates,
     tidy: TidyOptions,
     tile: flags.Tile = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT",
-            help="Folder for the files; or one file, such as .png, .json, .geojson or .svg. "
-            "[default: the current folder]",
-        ),
-    ] = None,
+    output: flags.Output = None,
     formats: Annotated[
         list[Format] | None,
         typer.Option(
@@ -82,9 +65,7 @@ def segment(
         ),
     ] = None,
     text: Annotated[str | None, typer.Option(hidden=True)] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON for each image.")
-    ] = False,
+    as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
 ) -> int:
     """Segment one object, or each of several boxes.
@@ -95,7 +76,7 @@ def segment(
     printed. An image that fails is named, and the others are done.
     """
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
-    from promptseg.cli import advice, outputs, run
+    from promptseg.cli import outputs, run
     from promptseg.cli import prompts as typed
 
     console.listen(quiet=quiet)
@@ -113,14 +94,7 @@ def segment(
     if not found:
         return console.NOTHING_DONE
     places = outputs.plan(output, formats or (), found, hint=mask)
-    name = defaults.model if model is None else model
-    loaded = promptseg.load(
-        name,
-        device=device or defaults.device,
-        dtype=dtype or defaults.dtype,
-        cache_bytes=defaults.cache_bytes,
-    )
-    advice.name_better_models(name, quiet=quiet)
+    loaded = run.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
     tiling = run.tiling_of(tile)
     ask = partial(loaded.segment, prompts=prompts, options=options, tiling=tiling)
     each = run.Run(ask, places, defaults.max_pixels, as_json, prompts, tiled=tile is not None)
@@ -130,6 +104,4 @@ def segment(
     finally:
         # However the loop ends, what is done is kept.
         each.finish()
-    if done == 0:
-        return console.NOTHING_DONE
-    return console.OK if done == len(found) and not missing else console.SOME_FAILED
+    return run.status(done, of=len(found), missing=missing)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from promptseg import api
 from promptseg.compat.built import Device, Sam2, as_sam2, build_sam2_hf
+from promptseg.engine.everything import completed
 from promptseg.errors import ConfigError
 from promptseg.formats.sam import to_records
 from promptseg.io import images
@@ -121,9 +122,7 @@ class SAM2AutomaticMaskGenerator:
         search = self.model.model.search(
             images.to_rgb(image), options=self.options, grids=self.grids
         )
-        for _ in search:
-            pass
-        masks = search.masks()
+        masks = completed(search)
         return [
             {**record, "segmentation": self._segmentation(run)}
             for record, run in zip(to_records(masks), masks.runs, strict=True)

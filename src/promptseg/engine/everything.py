@@ -7,9 +7,9 @@ the size of the image: stability, box and runs come from low-resolution logits.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,25 @@ class Progress(NamedTuple):
     done: int
     total: int
     found: int
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A search that goes on while it is iterated over, and has masks at any time."""
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Go on."""
+
+    def masks(self) -> Masks:
+        """Return what has been found so far."""
+
+
+def completed(search: Looking, progress: Callable[[Progress], object] | None = None) -> Masks:
+    """Go through a search to its end, telling `progress` of every step, and return its masks."""
+    for step in search:
+        if progress is not None:
+            progress(step)
+    return search.masks()
 
 
 @dataclass(frozen=True)

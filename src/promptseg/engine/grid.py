@@ -58,8 +58,7 @@ def _layer(whole: PixelBox, count: int, share: float) -> list[PixelBox]:
         PixelBox(x0, y0, min(x1, width), min(y1, height))
         for (x0, x1), (y0, y1) in product(_cut(width, count, overlap), _cut(height, count, overlap))
     ]
-    kept = [box for box in dict.fromkeys(boxes) if min(box.size) > 0 and box != whole]
-    return kept
+    return [box for box in dict.fromkeys(boxes) if min(box.size) > 0 and box != whole]
 
 
 def _cut(length: int, count: int, overlap: int) -> Sequence[tuple[int, int]]:

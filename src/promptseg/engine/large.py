@@ -131,31 +131,8 @@ def segment_tiled(
     return tidy(Masks.concatenate([answers[place] for place in range(len(prompts))]), options.tidy)
 
 
-def everything_tiled(
-    model: Answers,
-    source: Source,
-    options: EverythingOptions,
-    tiling: Tiling,
-    *,
-    progress: Callable[[Progress], object] | None = None,
-) -> Masks:
-    """Find all regions of a large image, best first: `everything` on each tile, merged (`seams`).
-
-    `progress` is called after every tile. Where the time budget ends the search early, what was
-    found so far comes back, and says so (`Masks.complete`).
-
-    Raises:
-        ImageError: the image is damaged where it is read.
-    """
-    search = TiledSearch(model, source, options, tiling)
-    for step in search:
-        if progress is not None:
-            progress(step)
-    return search.masks()
-
-
 class TiledSearch:
-    """Looks for every region of a large image; iterating goes on by a tile.
+    """Looks for every region of a large image, tile by tile, and merges what it finds (`seams`).
 
     The first view is the whole image, reduced to a tile's side, for things larger than a tile.
     `masks` may be asked at any time, also after an exception such as `KeyboardInterrupt`;
