@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from promptseg.nn.sam2.config import HieraConfig, MemoryConfig, Sam2Config
+from promptseg.nn.parts.memory import MemoryConfig
+from promptseg.nn.sam2.config import HieraConfig, Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
 from seeded import fill
 

@@ -9,10 +9,9 @@ import torch
 from torch.testing import assert_close
 
 from promptseg.errors import ConfigError
+from promptseg.nn.parts.memory import MemoryConfig, Past, sine_distances
 from promptseg.nn.parts.rotary import axial_turns, turned
 from promptseg.nn.sam2 import config as sizes
-from promptseg.nn.sam2.config import MemoryConfig
-from promptseg.nn.sam2.memory import Past, sine_distances
 from promptseg.nn.sam2.model import Sam2Network
 from small_sam2 import FITTING, PADDED, small_sam2
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from promptseg.nn.parts.memory import MemoryConfig, Past
 from promptseg.nn.parts.positions import sine_positions
 from promptseg.nn.sam2 import config as sizes
-from promptseg.nn.sam2.config import MemoryConfig
-from promptseg.nn.sam2.memory import Past
 from small_sam2 import FITTING, PADDED, small_sam2
 
 pytest.importorskip("transformers")

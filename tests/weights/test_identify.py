@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from promptseg.errors import ConfigError, WeightsError
+from promptseg.nn.parts.memory import MemoryConfig
 from promptseg.nn.sam2 import config as sizes
-from promptseg.nn.sam2.config import MemoryConfig
 from promptseg.nn.tiny.config import TinyConfig
 from promptseg.weights import identify as module
 from promptseg.weights.header import Header

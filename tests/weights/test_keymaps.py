@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from promptseg.errors import WeightsError
+from promptseg.nn.parts.memory import MemoryConfig
 from promptseg.nn.sam2 import config as sizes
-from promptseg.nn.sam2.config import MemoryConfig, Sam2Config
+from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
 from promptseg.weights.keymap import KeyMap
 from promptseg.weights.keymaps.sam2 import META, TRANSFORMERS

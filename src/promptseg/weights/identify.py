@@ -11,8 +11,9 @@ from typing import NoReturn
 from torch import Tensor
 
 from promptseg.errors import ConfigError, WeightsError
+from promptseg.nn.parts.memory import MemoryConfig
 from promptseg.nn.sam2 import config as sam2
-from promptseg.nn.sam2.config import HieraConfig, MemoryConfig, Sam2Config
+from promptseg.nn.sam2.config import HieraConfig, Sam2Config
 from promptseg.weights.families import looks_like
 from promptseg.weights.header import SAM2, TINY, AnyConfig, Header
 from promptseg.weights.hollow import hollow

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from promptseg.errors import ConfigError
+from promptseg.nn.parts.memory import MemoryConfig
+from promptseg.nn.parts.sizes import require_sizes
 
 # Pixels to a cell of the trunk's first map, and of its last.
 FIRST_STRIDE, LAST_STRIDE = 4, 32
@@ -16,10 +18,6 @@ FIRST_STRIDE, LAST_STRIDE = 4, 32
 MASK_STRIDE = FIRST_STRIDE
 # The map that prompts meet, and that is remembered.
 PROMPT_STRIDE = 16
-
-VERSIONS = ("2", "2.1")
-# Far above any use, and low enough that sizes in a damaged file cannot fill the memory.
-LIMIT = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +39,7 @@ class HieraConfig:
     background: int = 7
 
     def __post_init__(self) -> None:
-        _require_sizes(
+        require_sizes(
             width=self.width,
             heads=self.heads,
             background=self.background,
@@ -73,40 +71,6 @@ class HieraConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryConfig:
-    """Sizes of the half of SAM 2 that remembers frames.
-
-    `channels` is the width of what is remembered, `slots` the number of frames whose age is told:
-    those that were prompted have the last one. Attention has `layers` with perceptrons of width
-    `hidden`; `blocks` fuse an image with a mask. SAM 2.1 marks frames without the object and says
-    how old its pointers are; SAM 2 does neither.
-
-    Raises:
-        ConfigError: the sizes do not fit each other, or are no whole numbers from 1 to `LIMIT`.
-    """
-
-    version: str = "2.1"
-    channels: int = 64
-    slots: int = 7
-    layers: int = 4
-    hidden: int = 2048
-    blocks: int = 2
-
-    def __post_init__(self) -> None:
-        if self.version not in VERSIONS:
-            raise ConfigError(f"the version must be `2` or `2.1`, got `{self.version}`")
-        _require_sizes(
-            channels=self.channels,
-            slots=self.slots,
-            layers=self.layers,
-            hidden=self.hidden,
-            blocks=self.blocks,
-        )
-        if self.channels % 4:
-            raise ConfigError(f"channels of memory must be a multiple of 4, got {self.channels}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sam2Config:
     """Sizes of a SAM 2 network.
 
@@ -126,7 +90,7 @@ class Sam2Config:
     memory: MemoryConfig | None = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
-        _require_sizes(
+        require_sizes(
             image_side=self.image_side,
             channels=self.channels,
             heads=self.heads,
@@ -167,13 +131,6 @@ class Sam2Config:
     def prompt_side(self) -> int:
         """The side of the map that prompts meet, in cells."""
         return self.image_side // PROMPT_STRIDE
-
-
-def _require_sizes(**sizes: object) -> None:
-    for name, size in sizes.items():
-        numbers = size if isinstance(size, tuple) else (size,)
-        if not all(type(number) is int and 1 <= number <= LIMIT for number in numbers):
-            raise ConfigError(f"`{name}` has whole numbers from 1 to {LIMIT}, got {size}")
 
 
 TINY = Sam2Config()

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from promptseg.nn.outputs import ImageFeatures, Judgement, MaskLogits, PromptTensors
 from promptseg.nn.parts.mask_decoder import CANDIDATES, DecoderFeatures, MaskDecoder
+from promptseg.nn.parts.memory import memory_of
 from promptseg.nn.parts.prompt_encoder import PromptEncoder
 from promptseg.nn.protocol import NetworkSpec
 from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.sam2.hiera import Hiera
-from promptseg.nn.sam2.memory import memory_of
 from promptseg.nn.sam2.neck import Neck, Pyramid
 
 # ImageNet's channel statistics (SAM 2, `SAM2Transforms`).
@@ -47,7 +47,7 @@ class Sam2Network(nn.Module):
             config.channels, image_side=config.image_side, grid_side=config.prompt_side
         )
         self.mask_decoder = MaskDecoder(config.channels, heads=config.heads, hidden=config.hidden)
-        self.memory = memory_of(config)
+        self.memory = memory_of(config.channels, config.memory)
 
     def encode(self, pixels: Float[Tensor, "b 3 H W"]) -> ImageFeatures:
         """Look at normalised images once, as at frames of which nothing is remembered."""

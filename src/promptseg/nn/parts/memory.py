@@ -1,24 +1,64 @@
-"""The half of SAM 2 that remembers: what a frame leaves behind, and how later frames read it.
+"""The memory of SAM 2, and of SAM 3: what a frame leaves behind, and how later frames read it.
 
 Nothing is kept here. Which frames are remembered, and for how long, is decided elsewhere.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from promptseg.errors import ConfigError
 from promptseg.nn.parts.layers import Perceptron
 from promptseg.nn.parts.memory_attention import MemoryAttention, Remembered
 from promptseg.nn.parts.memory_encoder import MemoryEncoder
 from promptseg.nn.parts.positions import TEMPERATURE, sine_positions
-from promptseg.nn.sam2.config import MASK_STRIDE, MemoryConfig, Sam2Config
+from promptseg.nn.parts.sizes import require_sizes
 
 # A mask of 0..1 as logits (SAM 2's configs, `sigmoid_scale_for_mem_enc`, `..._bias_...`).
 MASK_SCALE, MASK_BIAS = 20.0, -10.0
+# Pixels of a mask to a cell of the hint made of it, along a side.
+HINT_STRIDE = 4
+
+VERSIONS = ("2", "2.1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """Sizes of the half of a network that remembers frames.
+
+    `channels` is the width of what is remembered, `slots` the number of frames whose age is told:
+    those that were prompted have the last one. Attention has `layers` with perceptrons of width
+    `hidden`; `blocks` fuse an image with a mask. SAM 2.1 marks frames without the object and says
+    how old its pointers are; SAM 2 does neither.
+
+    Raises:
+        ConfigError: the sizes do not fit each other, or are no whole numbers from 1 to `LIMIT`.
+    """
+
+    version: str = "2.1"
+    channels: int = 64
+    slots: int = 7
+    layers: int = 4
+    hidden: int = 2048
+    blocks: int = 2
+
+    def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise ConfigError(f"the version must be `2` or `2.1`, got `{self.version}`")
+        require_sizes(
+            channels=self.channels,
+            slots=self.slots,
+            layers=self.layers,
+            hidden=self.hidden,
+            blocks=self.blocks,
+        )
+        if self.channels % 4:
+            raise ConfigError(f"channels of memory must be a multiple of 4, got {self.channels}")
 
 
 class Past(NamedTuple):
@@ -48,7 +88,7 @@ class Memory(nn.Module):
         self.ages = nn.Parameter(torch.zeros(config.slots, 1, 1, config.channels))
         self.pointer_head = Perceptron((channels, channels, channels, channels))
         self.no_pointer = nn.Parameter(torch.zeros(1, channels))
-        self.mask_to_hint = nn.Conv2d(1, 1, kernel_size=MASK_STRIDE, stride=MASK_STRIDE)
+        self.mask_to_hint = nn.Conv2d(1, 1, kernel_size=HINT_STRIDE, stride=HINT_STRIDE)
         # In every published file; no published network reads it (`directly_add_no_mem_embed`).
         self.no_memory_place = nn.Parameter(torch.zeros(1, 1, channels))
 
@@ -129,12 +169,12 @@ class Memory21(Memory):
         return memories + absent * self.absence[:, :, None, None]
 
 
-def memory_of(config: Sam2Config) -> Memory | None:
+def memory_of(channels: int, config: MemoryConfig | None) -> Memory | None:
     """Make the memory of a version, or none for a network of images only."""
-    if config.memory is None:
+    if config is None:
         return None
     kinds = {"2": Memory, "2.1": Memory21}
-    return kinds[config.memory.version](config.channels, config.memory)
+    return kinds[config.version](channels, config)
 
 
 def sine_distances(distances: Float[Tensor, " s"], channels: int) -> Float[Tensor, "s c"]:
