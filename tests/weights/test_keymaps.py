@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from promptseg.errors import WeightsError
 from promptseg.nn.parts.memory import MemoryConfig
@@ -269,3 +271,102 @@ def test_a_copy_of_another_dtype_is_none(ours):
     theirs[name] = theirs[name].half()
     with pytest.raises(WeightsError, match="is not what it copies"):
         TRANSFORMERS.to_ours(theirs)
+
+
+PARTS = KeyMap(
+    renames={"norm.{}": "norm.{}"},
+    splits={"layers.{}.in_{}": ("blocks.{}.q.{}", "blocks.{}.k.{}")},
+    joins={("{}.first", "{}.second"): "{}.both"},
+    squares={"places": "map"},
+    class_slot=True,
+    unused=("dead.{}",),
+)
+
+
+def test_a_tensor_is_split_by_rows():
+    """Each of its parts has as many, in order, and they are put together again."""
+    theirs = {"layers.3.in_w": torch.arange(8).reshape(4, 2)}
+    ours = PARTS.to_ours(theirs)
+    assert ours["blocks.3.q.w"].tolist() == [[0, 1], [2, 3]]
+    assert ours["blocks.3.k.w"].tolist() == [[4, 5], [6, 7]]
+    assert torch.equal(PARTS.to_theirs(ours)["layers.3.in_w"], theirs["layers.3.in_w"])
+
+
+def test_tensors_are_joined_by_rows():
+    """In the order of the rule, whatever the order of the file."""
+    theirs = {"a.second": torch.tensor([3, 4]), "a.first": torch.tensor([1, 2])}
+    ours = PARTS.to_ours(theirs)
+    assert ours["a.both"].tolist() == [1, 2, 3, 4]
+    back = PARTS.to_theirs(ours)
+    assert all(torch.equal(back[name], each) for name, each in theirs.items())
+
+
+def test_positions_are_laid_out():
+    """Row by row, without what stands before them, of which zeros come back."""
+    line = torch.arange(10).reshape(1, 5, 2)
+    ours = PARTS.to_ours({"places": line})
+    assert ours["map"].tolist() == [[[[2, 3], [4, 5]], [[6, 7], [8, 9]]]]
+    back = PARTS.to_theirs(ours)["places"]
+    assert back[0, 0].tolist() == [0, 0]
+    assert torch.equal(back[:, 1:], line[:, 1:])
+
+
+def test_what_plays_no_part_is_lost():
+    """It may be anything, and does not come back."""
+    ours = PARTS.to_ours({"dead.x": torch.ones(1), "norm.a": torch.ones(2)})
+    assert list(ours) == ["norm.a"]
+    assert list(PARTS.to_theirs(ours)) == ["norm.a"]
+    assert PARTS.idle(["dead.x", "dead.x.y", "norm.a"]) == {"dead.x"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        (
+            {"layers.0.in_w": torch.ones(3, 2)},
+            r"in_w` is \(3, 2\).*not 2 times as many",
+        ),
+        ({"layers.0.in_w": torch.ones(())}, "not 2 times as many"),
+        ({"a.first": torch.ones(1)}, r"`a\.second` is missing"),
+        ({"a.second": torch.ones(1)}, r"`a\.first` is missing"),
+        ({"a.first": torch.ones(1), "a.second": torch.ones(2)}, "no row beside"),
+        ({"places": torch.ones(1, 4, 2)}, r"`places` is \(1, 4, 2\).*makes no square map"),
+        ({"places": torch.ones(1, 1, 2)}, "makes no square map"),
+        ({"places": torch.ones(5, 2)}, "makes no square map"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_named(theirs, message):
+    """As the file names it, with its shape."""
+    with pytest.raises(WeightsError, match=message):
+        PARTS.to_ours(theirs)
+
+
+@pytest.mark.parametrize(
+    ("ours", "message"),
+    [
+        ({"blocks.0.q.w": torch.ones(1)}, r"`blocks\.0\.k\.w` is missing"),
+        ({"a.both": torch.ones(3)}, "not 2 times as many"),
+        ({"map": torch.ones(1, 4, 2)}, "makes no square map"),
+    ],
+)
+def test_what_cannot_be_put_back_is_named(ours, message):
+    """By our name, in the other direction."""
+    with pytest.raises(WeightsError, match=message):
+        PARTS.to_theirs(ours)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    side=st.integers(1, 5),
+    width=st.integers(1, 3),
+    blocks=st.integers(0, 3),
+    rows=st.integers(1, 3),
+)
+def test_rules_go_back_and_forth(side, width, blocks, rows):
+    """Our tensors come back as they were, of any size."""
+    ours = {"map": torch.rand(1, side, side, width), "x.both": torch.rand(2 * rows, width)}
+    for i in range(blocks):
+        ours |= {f"blocks.{i}.{part}.w": torch.rand(rows, width) for part in "qk"}
+    back = PARTS.to_ours(PARTS.to_theirs(ours))
+    assert back.keys() == ours.keys()
+    assert all(torch.equal(back[name], each) for name, each in ours.items())

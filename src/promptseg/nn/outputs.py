@@ -78,3 +78,57 @@ class Judgement(NamedTuple):
     def of(self, rows: Sequence[int]) -> Judgement:
         """Return what is known of some of the prompts."""
         return Judgement(*(column[list(rows)] for column in self))
+
+
+class Phrases(NamedTuple):
+    """What `n` phrases mean, token by token; only `attended` ones count, the rest is padding."""
+
+    features: Float[Tensor, "n l c"]
+    attended: Bool[Tensor, "n l"]
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the features take."""
+        return self.features.numel() * self.features.element_size()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are."""
+        return self.features.device
+
+    def to(self, device: torch.device) -> Phrases:
+        """Return the same phrases on another device."""
+        return Phrases(self.features.to(device), self.attended.to(device))
+
+
+class Examples(NamedTuple):
+    """Example boxes of `n` questions on one image, x0 y0 x1 y1 in pixels of the network's square.
+
+    Labels are 1 for what is meant, 0 for what is not, and -1 for padding, which must not change any
+    answer. There is always a place for a box.
+    """
+
+    boxes: Float[Tensor, "n p 4"]
+    labels: Int[Tensor, "n p"]
+
+
+class Detections(NamedTuple):
+    """What a network finds of `n` questions on one image, in `q` slots each, before it is drawn.
+
+    `logits` say that a slot holds such a thing if there is any, `presence` that there is any: the
+    score of a slot is the product of both as probabilities. `boxes` are x0 y0 x1 y1 as shares of
+    the network's square and may go beyond it; all three are float32. The rest is what drawing
+    needs: the slots' tokens, the image as each question has marked it, and the question.
+    """
+
+    logits: Float[Tensor, "n q"]
+    boxes: Float[Tensor, "n q 4"]
+    presence: Float[Tensor, " n"]
+    slots: Float[Tensor, "n q c"]
+    image: Float[Tensor, "n s c"]
+    question: Float[Tensor, "n l c"]
+    attended: Bool[Tensor, "n l"]
+
+    def of(self, rows: Sequence[int]) -> Detections:
+        """Return what is found of some of the questions."""
+        return Detections(*(column[list(rows)] for column in self))

@@ -9,7 +9,17 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from promptseg.nn.outputs import ImageFeatures, MaskLogits, PromptTensors
+from promptseg.nn.outputs import (
+    Detections,
+    Examples,
+    ImageFeatures,
+    MaskLogits,
+    Phrases,
+    PromptTensors,
+)
+
+# What SAM 3 is asked where there are examples and no phrase (sam3's `add_visual_prompt`).
+VISUAL = "visual"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +62,8 @@ class NetworkSpec:
 
 
 @runtime_checkable
-class Promptable(Protocol):
-    """A network that answers points, boxes and mask hints."""
+class Encoding(Protocol):
+    """A network that looks at images, whatever it may be asked of them then."""
 
     @property
     def spec(self) -> NetworkSpec:
@@ -61,6 +71,11 @@ class Promptable(Protocol):
 
     def encode(self, pixels: Float[Tensor, "b 3 H W"]) -> ImageFeatures:
         """Look at normalised images once."""
+
+
+@runtime_checkable
+class Promptable(Encoding, Protocol):
+    """A network that answers points, boxes and mask hints."""
 
     def decode(self, features: ImageFeatures, prompts: PromptTensors) -> MaskLogits:
         """Answer any number of prompts on the features of one image."""
@@ -93,3 +108,28 @@ class Judging(Promptable, Protocol):
         self, features: ImageFeatures, judgement: Any, candidates: Sequence[int]
     ) -> Float[Tensor, "n _ h w"]:
         """Make the logits of some candidates of every judged prompt, in the order asked for."""
+
+
+@runtime_checkable
+class Findable(Encoding, Protocol):
+    """A network that finds every thing that a phrase or example boxes name."""
+
+    @property
+    def slots(self) -> int:
+        """How many things one question can find at most."""
+
+    def read(self, phrases: Sequence[str]) -> Phrases:
+        """Read phrases; examples without a phrase of their own are asked with `VISUAL`.
+
+        Raises:
+            WeightsError: the weights came without the files that take phrases apart.
+            PromptError: a phrase is too long to be read whole.
+        """
+
+    def find(self, features: ImageFeatures, phrases: Phrases, examples: Examples) -> Detections:
+        """Answer `n` questions, a phrase and examples each, on the features of one image."""
+
+    def outline(
+        self, features: ImageFeatures, detections: Detections, slots: Sequence[Sequence[int]]
+    ) -> list[Float[Tensor, "_ h w"]]:
+        """Make the logits of some slots of every question, which may be none."""

@@ -10,11 +10,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptseg.nn.parts.products import Linear, compare, gather, spread
+from promptseg.nn.parts.products import Linear, compare, for_onednn, gather, linear, spread
 
-# Keys from which a CPU computes attention in bfloat16 by large products, which take 0.4 times as
-# long as torch's fused attention; and queries that it takes at a time. Measured on one Zen 5 core.
-MANY, AT_A_TIME = 1024, 256
+# Keys from which a CPU computes attention by large products, and queries that it takes at a time.
+# Beside torch's fused attention that takes 0.4 times as long in bfloat16, and 0.65 in float32 where
+# products are oneDNN's and heads no wider than this; at 96 channels it takes longer. Measured on
+# one Zen 5 core, at 576 keys and at 5184.
+MANY, AT_A_TIME, WIDE = 512, 576, 72
 # Tokens up to which folding takes less work than keys and values of every cell: by count of
 # products 4 x tokens x heads x cells x channels, beside 4 x cells x channels x inner, at SAM 2's
 # 8 heads and 128 inner channels.
@@ -151,16 +153,24 @@ def attend(
     values: Float[Tensor, "n k s d"],
 ) -> Float[Tensor, "n k l d"]:
     """Let every query gather values by its likeness to keys, in each head by itself."""
-    on_cpu = queries.device.type == "cpu"
-    if not (on_cpu and queries.dtype == torch.bfloat16 and keys.shape[2] >= MANY):
+    if not _by_products(queries, keys):
         return functional.scaled_dot_product_attention(queries, keys, values)
     gathered = torch.empty_like(queries)
     for place in product(range(queries.shape[0]), range(queries.shape[1])):
-        scaled = keys[place].T / math.sqrt(keys.shape[3])
+        scaled = keys[place] / math.sqrt(keys.shape[3])
+        columns = values[place].T.contiguous()
         for start in range(0, queries.shape[2], AT_A_TIME):
             some = (*place, slice(start, start + AT_A_TIME))
-            gathered[some] = (queries[some] @ scaled).softmax(dim=1) @ values[place]
+            gathered[some] = linear(linear(queries[some], scaled).softmax(dim=1), columns)
     return gathered
+
+
+def _by_products(queries: Float[Tensor, "n k l d"], keys: Float[Tensor, "n k s d"]) -> bool:
+    if queries.device.type != "cpu" or keys.shape[2] < MANY:
+        return False
+    if queries.dtype == torch.bfloat16:
+        return True
+    return queries.shape[3] <= WIDE and for_onednn(queries[0, 0, :AT_A_TIME])
 
 
 def split_heads(tokens: Float[Tensor, "n l c"], heads: int) -> Float[Tensor, "n {heads} l d"]:

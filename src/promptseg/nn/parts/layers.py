@@ -30,17 +30,27 @@ class GridNorm(nn.LayerNorm):
 
 
 class Perceptron(nn.Module):
-    """Linear layers of the given widths with an activation between them."""
+    """Linear layers of the given widths with an activation between them.
 
-    def __init__(self, widths: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> None:
+    A CPU works on so many `rows` at a time.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: type[nn.Module] = nn.ReLU,
+        *,
+        rows: int = ROWS,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Linear(below, above) for below, above in pairwise(widths))
         self.activation = activation()
+        self.rows = rows
 
     def forward(self, x: Float[Tensor, "*axes below"]) -> Float[Tensor, "*axes above"]:
         """Work on the last axis, some rows at a time."""
         rows = x.reshape(-1, x.shape[-1])
-        most = at_a_time(x, ROWS)
+        most = at_a_time(x, self.rows)
         if len(rows) <= most:
             return self._work(x)
         parts = [self._work(some) for some in torch.split(rows, most)]

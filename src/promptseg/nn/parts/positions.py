@@ -52,15 +52,17 @@ def sine_positions(channels: int, height: int, width: int) -> Float[Tensor, "c h
     Rows and columns count from 1 and are brought to 0..2 pi as in DETR (Carion 2020), its small
     term in the divisor included.
     """
-    half = channels // 2
-    steps = torch.arange(half) // 2 * 2 / half
-    wavelengths = TEMPERATURE**steps  # c/2
 
     def encode(length: int) -> Float[Tensor, "length half"]:
-        places = torch.arange(1, length + 1) / (length + 1e-6) * 2 * math.pi
-        phases = places[:, None] / wavelengths
-        return torch.stack([phases[:, 0::2].sin(), phases[:, 1::2].cos()], dim=2).flatten(1)
+        return sines(torch.arange(1, length + 1) / (length + 1e-6), channels // 2)
 
     rows = encode(height).T[:, :, None].expand(-1, -1, width)
     columns = encode(width).T[:, None, :].expand(-1, height, -1)
     return torch.cat([rows, columns])
+
+
+def sines(shares: Float[Tensor, "*axes"], channels: int) -> Float[Tensor, "*axes {channels}"]:
+    """Sines and cosines, in turns, of shares of the way across, in float32; 1 is 2 pi."""
+    steps = torch.arange(channels, device=shares.device) // 2 * 2 / channels
+    phases = shares.float()[..., None] * 2 * math.pi / TEMPERATURE**steps
+    return torch.stack([phases[..., 0::2].sin(), phases[..., 1::2].cos()], dim=-1).flatten(-2)

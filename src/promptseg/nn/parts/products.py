@@ -34,7 +34,7 @@ def linear(
 ) -> Float[Tensor, "*axes above"]:
     """Multiply the last axis by a matrix and add a bias, as torch's function of this name."""
     rows = x.reshape(-1, x.shape[-1])
-    if _for_onednn(x):
+    if for_onednn(x):
         grid = rows[None, :, None].permute(0, 3, 1, 2)  # 1 below rows 1
         mixed = functional.conv2d(grid, weight[:, :, None, None], bias, dilation=DILATION)
         mixed = mixed.permute(0, 2, 3, 1)
@@ -47,7 +47,7 @@ def compare(rows: Float[Tensor, "n r c"], cells: Float[Tensor, "_ s c"]) -> Floa
     """Multiply each of a few rows with each of many cells."""
     if not len(rows) == len(cells) == 1:
         return rows @ cells.transpose(1, 2)
-    if _for_onednn(cells):
+    if for_onednn(cells):
         return linear(cells[0], rows[0]).T.contiguous()[None]
     return (rows[0] @ cells[0].T)[None]
 
@@ -56,7 +56,7 @@ def gather(shares: Float[Tensor, "n r s"], cells: Float[Tensor, "_ s c"]) -> Flo
     """Sum many cells into each of a few rows."""
     if not len(shares) == len(cells) == 1:
         return shares @ cells
-    if _for_onednn(cells):
+    if for_onednn(cells):
         mixed = functional.conv2d(cells[:, :, None], shares[0, :, :, None, None], dilation=DILATION)
         return mixed[:, :, 0]
     return (shares[0] @ cells[0])[None]
@@ -68,12 +68,13 @@ def spread(
     """Sum a few rows, and a bias, into each of many cells."""
     if len(shares) != 1:
         return torch.baddbmm(bias, shares.transpose(1, 2), rows)
-    if _for_onednn(shares):
+    if for_onednn(shares):
         return linear(shares[0].T.contiguous(), rows[0].T, bias)[None]
     return torch.addmm(bias, shares[0].T, rows[0])[None]
 
 
-def _for_onednn(x: Tensor) -> bool:
+def for_onednn(x: Tensor) -> bool:
+    """Say whether a product with these rows is handed to oneDNN rather than to MKL."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32

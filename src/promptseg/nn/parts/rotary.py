@@ -19,16 +19,19 @@ class Turns(NamedTuple):
     sines: Float[Tensor, "l c/2"]
 
 
-def axial_turns(channels: int, height: int, width: int, device: torch.device) -> Turns:
+def axial_turns(
+    channels: int, height: int, width: int, device: torch.device, *, scale: float = 1.0
+) -> Turns:
     """Turn the first half of the pairs by the column of a cell, the second by its row.
 
-    The order of cells is that of reading; all is float32. As in SAM 2, `compute_axial_cis`.
+    Cells are `scale` apart. Their order is that of reading; all is float32. As in SAM 2,
+    `compute_axial_cis`.
     """
     wavelengths = TEMPERATURE ** (torch.arange(0, channels, 4, device=device) / channels)  # c/4
     rows, columns = torch.meshgrid(
         torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
     )
-    places = torch.stack([columns, rows], dim=-1)  # h w 2
+    places = torch.stack([columns, rows], dim=-1) * scale  # h w 2
     angles = (places[..., None] / wavelengths).flatten(2).flatten(0, 1)  # h*w c/2
     return Turns(angles.cos(), angles.sin())
 
@@ -42,3 +45,9 @@ def turned(tokens: Float[Tensor, "n l c"], turns: Turns) -> Float[Tensor, "n l c
         even * turns.sines + odd * turns.cosines,
     ]
     return torch.stack(pairs, dim=-1).flatten(3).flatten(1, 2).to(tokens.dtype)  # n l c
+
+
+def turned_heads(tokens: Float[Tensor, "n k l d"], turns: Turns) -> Float[Tensor, "n k l d"]:
+    """Turn the cells of a grid in every head, in float32."""
+    pairs = torch.view_as_complex(torch.unflatten(tokens.float(), -1, (-1, 2)))
+    return torch.view_as_real(pairs * torch.complex(*turns)).flatten(3).to(tokens.dtype)
