@@ -110,7 +110,7 @@ def test_what_is_of_another_kind_is_refused_by_name(model, image):
     """Options and requests are checked where they come in."""
     with pytest.raises(ps.ConfigError, match="`options` must be `SegmentOptions`, got dict"):
         model.session(image, options={})
-    with pytest.raises(ps.PromptError, match="not a `SegmentRequest`: tuple"):
+    with pytest.raises(ps.PromptError, match="a list of requests, got tuple"):
         model.run([(image, ps.Box(1, 2, 3, 4))])
 
 
@@ -138,6 +138,13 @@ def test_a_grid_that_is_none_is_refused(grids):
     """One sentence, before any work."""
     with pytest.raises(ps.ConfigError, match="grid"):
         ps.load(device="cpu").search(np.zeros((9, 9, 3), np.uint8), grids=grids)
+
+
+def test_the_built_in_model_knows_no_words():
+    """It says what does."""
+    with pytest.raises(ps.PromptError, match="this model knows no words") as caught:
+        ps.load(device="cpu").find(np.zeros((9, 9, 3), np.uint8), "cat")
+    assert "`sam3`" in caught.value.hint
 
 
 def test_options_of_another_verb_are_refused():

@@ -7,6 +7,7 @@ import pytest
 from promptseg.errors import ConfigError
 from promptseg.options import (
     EverythingOptions,
+    FindOptions,
     SegmentOptions,
     StreamOptions,
     TidyOptions,
@@ -47,6 +48,36 @@ def test_another_threshold_is_refused(threshold, part):
     assert str(caught.value) == f"`threshold` {part}"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("threshold", 1.5, "must lie in 0..1, got 1.5"),
+        ("threshold", float("nan"), "must lie in 0..1, got nan"),
+        ("threshold", None, "must be a number, got None"),
+        ("max_masks", 0, "is at least 1, got 0"),
+        ("max_masks", 2.5, "must be a whole number, got 2.5"),
+        ("max_masks", True, "must be a whole number, got True"),
+        ("mask_size", "full", "must be one of image, model, got 'full'"),
+        ("mask_size", ["image"], "must be one of image, model, got ['image']"),
+        ("across", 1, "must be true or false, got 1"),
+        ("tidy", {}, "must be `TidyOptions`, got dict"),
+    ],
+)
+def test_finding_within_bounds_only(name, value, part):
+    """The sentence names the option, its bounds, and what came."""
+    with pytest.raises(ConfigError) as caught:
+        FindOptions(**{name: value})
+    assert str(caught.value) == f"`{name}` {part}"
+
+
+def test_find_gives_all_that_is_more_likely_than_not():
+    """Unless told otherwise: at the size of the image, each concept for itself."""
+    options = FindOptions()
+    assert (options.threshold, options.max_masks, options.mask_size) == (0.5, None, "image")
+    assert not options.across
+    assert options.tidy.changes_nothing
+
+
 @pytest.mark.parametrize("name", ["all_candidates", "logits"])
 def test_a_switch_is_true_or_false(name):
     """Numbers and words are not switches."""
@@ -63,7 +94,7 @@ def test_the_dial_can_be_turned_afterwards():
     assert "points_per_side=32, crop_layers=2" in repr(fine)
 
 
-@pytest.mark.parametrize("record", [SegmentOptions, TidyOptions, EverythingOptions])
+@pytest.mark.parametrize("record", [SegmentOptions, FindOptions, TidyOptions, EverythingOptions])
 def test_every_option_explains_itself(record):
     """Flags and docs are made from the help of each field."""
     for entry in fields(record):

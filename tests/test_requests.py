@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from promptseg.concepts import Concept
 from promptseg.errors import ConfigError, ImageError, PromptError
 from promptseg.geometry import Box, Size
-from promptseg.options import SegmentOptions
+from promptseg.options import FindOptions, SegmentOptions
 from promptseg.prompts import MaskHint, Points, Prompt
-from promptseg.requests import SegmentRequest
+from promptseg.requests import EverythingRequest, FindRequest, SegmentRequest, listed_concepts
 
 IMAGE = np.zeros((3, 5, 3), np.uint8)
 
@@ -93,3 +94,55 @@ def test_options_of_another_type_are_refused():
     """A dict is not a record of options."""
     with pytest.raises(ConfigError, match="`options` must be `SegmentOptions`, got dict"):
         SegmentRequest(IMAGE, (), {"logits": True})
+
+
+def test_one_concept_and_a_list_of_one_find_the_same():
+    """Phrases count as concepts, however the request is made."""
+    concept = Concept("cat")
+    for asked in ("cat", ["cat"], concept, (concept,)):
+        assert FindRequest.of(IMAGE, asked).concepts == (concept,)
+        assert FindRequest(IMAGE, asked).concepts == (concept,)
+    assert FindRequest.of(IMAGE, "cat").options == FindOptions()
+    assert FindRequest.of(IMAGE, "cat").size == Size(3, 5)
+
+
+def test_requests_know_whether_they_ask_for_anything():
+    """Zero objects and zero concepts are questions too, with nothing to do."""
+    assert FindRequest.of(IMAGE, "cat").asks
+    assert SegmentRequest.of(IMAGE, Box(0, 0, 2, 2)).asks
+    assert EverythingRequest(IMAGE).asks
+    assert not FindRequest.of(IMAGE, []).asks
+    assert not SegmentRequest.of(IMAGE, []).asks
+
+
+def test_a_concept_that_does_not_fit_is_named_by_its_number():
+    """Among several the sentence says which is wrong; alone it need not."""
+    outside = Concept(include=[(5, 0, 7, 2)])
+    with pytest.raises(PromptError, match=r"^concept 1: the box \(5, 0, 7, 2\) lies outside"):
+        FindRequest.of(IMAGE, ["cat", outside])
+    with pytest.raises(PromptError, match=r"^the box \(5, 0, 7, 2\) lies outside"):
+        FindRequest.of(IMAGE, outside)
+    with pytest.raises(PromptError, match=r"^concept 2: `find` asks for phrases .* got int"):
+        FindRequest.of(IMAGE, ["cat", "dog", 7])
+
+
+def test_examples_beside_a_list_are_refused():
+    """They would be of one concept; nothing beside it is no examples."""
+    assert listed_concepts("cat", include=[(0, 0, 2, 2)])[0].include == (Box(0, 0, 2, 2),)
+    assert listed_concepts(["cat", "dog"], include=[]) == (Concept("cat"), Concept("dog"))
+    with pytest.raises(PromptError, match="examples of one concept, but a list") as caught:
+        listed_concepts(["cat"], exclude=np.array([[0, 0, 2, 2]]))
+    assert "Concept(text" in caught.value.hint
+
+
+@pytest.mark.parametrize("options", [{}, 0, SegmentOptions()])
+def test_find_takes_its_own_options(options):
+    """Those of another verb are refused like anything else."""
+    with pytest.raises(ConfigError, match="`options` must be `FindOptions`, got"):
+        FindRequest.of(IMAGE, "cat", options)
+
+
+def test_find_needs_pixels_too():
+    """As every request."""
+    with pytest.raises(ImageError, match="an image must be"):
+        FindRequest.of(np.zeros((3, 5), np.uint8), "cat")

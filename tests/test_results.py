@@ -254,6 +254,7 @@ KNOWN = {
     "points": np.array([[1.0, 2.0], [3.0, 4.0]]),
     "crops": np.array([[0.0, 0.0, 7.0, 5.0], [1.0, 0.0, 7.0, 5.0]]),
     "labels": np.array(["cat", "a dog"]),
+    "predicted_boxes": np.array([[0.5, 0.0, 6.25, 5.0], [1.0, 0.0, 7.0, 4.5]]),
 }
 
 
@@ -284,3 +285,11 @@ def test_a_search_that_ended_early_says_so():
     assert not Masks.concatenate([Masks.from_numpy(stripes(1)), early]).complete
     assert "ended early" in repr(early)
     assert "ended early" in repr(early[[]])
+
+
+def test_no_masks_keep_the_columns_that_all_parts_have():
+    """So that labels of nothing can be gone through; masks without them decide if there are any."""
+    labelled = replace(Masks.empty(SIZE), labels=np.zeros(0, np.str_))
+    assert Masks.concatenate([labelled, labelled]).labels.tolist() == []
+    assert Masks.concatenate([labelled, Masks.empty(SIZE)]).labels is None
+    assert Masks.concatenate([labelled, Masks.from_numpy(stripes(1))]).labels is None

@@ -197,6 +197,7 @@ def test_every_column_follows():
         "points": np.arange(6.0).reshape(3, 2),
         "crops": np.arange(12.0).reshape(3, 4),
         "labels": np.array(["one", "two", "three"]),
+        "predicted_boxes": np.arange(12.0).reshape(3, 4),
         "logits": np.arange(18, dtype=np.float32).reshape(3, 2, 3),
     }
     assert set(rows) == set(OPTIONAL)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from promptseg.api import Model, load
+    from promptseg.batch import Answers, Batch
+    from promptseg.concepts import Concept
     from promptseg.engine.session import Session
     from promptseg.errors import (
         ConfigError,
@@ -21,15 +23,16 @@ if TYPE_CHECKING:
         OutputError,
         PromptError,
         PromptsegError,
+        QueryError,
         SessionError,
         WeightsError,
     )
     from promptseg.geometry import Box, Size
     from promptseg.io.images import read
     from promptseg.masks import RunLength
-    from promptseg.options import EverythingOptions, SegmentOptions, TidyOptions
+    from promptseg.options import EverythingOptions, FindOptions, SegmentOptions, TidyOptions
     from promptseg.prompts import MaskHint, Points, Prompt
-    from promptseg.requests import EverythingRequest, SegmentRequest
+    from promptseg.requests import EverythingRequest, FindRequest, SegmentRequest
     from promptseg.results import Masks
     from promptseg.tidying import detect_overlaps, tidy
     from promptseg.tiles import Tiling
@@ -37,10 +40,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answers",
+    "Batch",
     "Box",
+    "Concept",
     "ConfigError",
     "EverythingOptions",
     "EverythingRequest",
+    "FindOptions",
+    "FindRequest",
     "ImageError",
     "MaskError",
     "MaskHint",
@@ -53,6 +61,7 @@ __all__ = [
     "Prompt",
     "PromptError",
     "PromptsegError",
+    "QueryError",
     "RunLength",
     "SegmentOptions",
     "SegmentRequest",
@@ -71,6 +80,8 @@ __all__ = [
 
 _HOMES = {
     "api": ("Model", "load"),
+    "batch": ("Answers", "Batch"),
+    "concepts": ("Concept",),
     "engine.session": ("Session",),
     "errors": (
         "ConfigError",
@@ -81,15 +92,16 @@ _HOMES = {
         "OutputError",
         "PromptError",
         "PromptsegError",
+        "QueryError",
         "SessionError",
         "WeightsError",
     ),
     "geometry": ("Box", "Size"),
     "io.images": ("read",),
     "masks": ("RunLength",),
-    "options": ("EverythingOptions", "SegmentOptions", "TidyOptions"),
+    "options": ("EverythingOptions", "FindOptions", "SegmentOptions", "TidyOptions"),
     "prompts": ("MaskHint", "Points", "Prompt"),
-    "requests": ("EverythingRequest", "SegmentRequest"),
+    "requests": ("EverythingRequest", "FindRequest", "SegmentRequest"),
     "results": ("Masks",),
     "tiles": ("Tiling",),
     "tidying": ("detect_overlaps", "tidy"),

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from promptseg.batch import Answers, Batch, Query
+from promptseg.concepts import OneBox, as_concept
+from promptseg.engine.batches import chunks
 from promptseg.engine.cache import FeatureCache
+from promptseg.engine.encoder import EncodedImage
 from promptseg.engine.everything import Progress, Search, completed
+from promptseg.engine.finder import FoundTensors, Wanted
 from promptseg.engine.large import TiledSearch, segment_tiled
+from promptseg.engine.large_find import find_tiled
 from promptseg.engine.runtime import Runtime
-from promptseg.engine.segmenter import EncodedImage, Segmenter, Usage
 from promptseg.engine.session import Session
-from promptseg.errors import ConfigError, PromptError
+from promptseg.engine.verbs import Outcome, Usage, Verbs, without_frames
+from promptseg.errors import ConfigError, PromptError, PromptsegError
 from promptseg.io import images, windows
 from promptseg.io.windows import LargeImage
-from promptseg.nn.protocol import NetworkSpec, Promptable
-from promptseg.options import EverythingOptions, SegmentOptions
+from promptseg.nn.outputs import ImageFeatures
+from promptseg.nn.protocol import Encoding, NetworkSpec
+from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
 from promptseg.prompts import Prompt, numbered
-from promptseg.requests import EverythingRequest, OnePrompt, SegmentRequest, listed
+from promptseg.requests import (
+    EverythingRequest,
+    FindRequest,
+    OneConcept,
+    OnePrompt,
+    Request,
+    SegmentRequest,
+    listed,
+    listed_concepts,
+)
 from promptseg.results import Masks
 from promptseg.settings import CACHE_BYTES
 from promptseg.shapes import ImageArray
@@ -34,7 +50,15 @@ from promptseg.weights.load import load_source
 AnyImage: TypeAlias = "str | Path | Image.Image | np.ndarray"
 
 DEFAULT_OPTIONS = SegmentOptions()
+DEFAULT_FIND = FindOptions()
 DEFAULT_EVERYTHING = EverythingOptions()
+
+
+class Answered(NamedTuple):
+    """One answer of a batch: the id of the query, and its masks or why there are none."""
+
+    id: str
+    outcome: Outcome
 
 
 def load(
@@ -59,7 +83,9 @@ def load(
         OutOfMemoryError: the device has no room for the model.
     """
     runtime = Runtime.choose(device, dtype)
-    cache = FeatureCache(cache_bytes, device=runtime.device, device_bytes=_share(runtime))
+    cache: FeatureCache[ImageFeatures] = FeatureCache(
+        cache_bytes, device=runtime.device, device_bytes=_share(runtime)
+    )
     source = catalog.find(name)
     network = runtime.place(load_source(source))
     return Model(source.name, network, runtime, cache=cache)
@@ -72,20 +98,20 @@ class Model:
     """
 
     def __init__(
-        self, name: str, network: Promptable, runtime: Runtime, *, cache: FeatureCache
+        self, name: str, network: Encoding, runtime: Runtime, *, cache: FeatureCache[ImageFeatures]
     ) -> None:
         self.name = name
         self.runtime = runtime
-        self._segmenter = Segmenter(network, runtime, cache)
+        self._verbs = Verbs(network, runtime, cache)
 
     @property
     def spec(self) -> NetworkSpec:
         """Sizes, normalisation and identity of the network."""
-        return self._segmenter.network.spec
+        return self._verbs.network.spec
 
     def usage(self) -> Usage:
         """Say what the features of recent images take, and how much is worked on at a time."""
-        return self._segmenter.usage()
+        return self._verbs.usage()
 
     def segment(
         self,
@@ -112,21 +138,125 @@ class Model:
         _require(Tiling, "tiling", tiling)
         return segment_tiled(self, _windows(image), listed(prompts), options, tiling)
 
-    def run(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
-        """Answer many requests, in order; each image is encoded once.
+    def find(
+        self,
+        image: AnyImage | LargeImage,
+        concepts: OneConcept | Sequence[OneConcept] | None = None,
+        *,
+        include: Sequence[OneBox] = (),
+        exclude: Sequence[OneBox] = (),
+        options: FindOptions = DEFAULT_FIND,
+        tiling: Tiling | None = None,
+    ) -> Masks:
+        """Find every thing that a phrase names, or boxes of examples show, or both.
+
+        Several concepts are found in the order they are asked, the things of each best first;
+        `Masks.labels` say of which a mask is. `include` and `exclude` are example boxes of one
+        concept. With a `tiling` a large image is looked at in parts, which also is the way where
+        there are more things than a network can answer with at once (`Masks.complete`).
 
         Raises:
-            PromptError: something else than a `SegmentRequest` is among them, or a prompt does not
-                fit this model.
-            OutOfMemoryError: there is not enough memory for one image or one object alone.
+            ImageError: the image is missing, damaged or refused.
+            PromptError: nothing is asked for, it makes no sense, or this model knows no words.
+            ConfigError: the options are not `FindOptions`.
+            WeightsError: the weights came without the files that take phrases apart.
+            OutOfMemoryError: there is not enough memory for one image or one concept alone.
         """
-        for request in requests:
-            if not isinstance(request, SegmentRequest):
-                raise PromptError(
-                    f"not a `SegmentRequest`: {type(request).__name__}",
-                    hint="Make one with `SegmentRequest.of(image, prompts)`",
-                )
-        return self._segmenter.segment(requests)
+        asked = listed_concepts(concepts, include=include, exclude=exclude)
+        if tiling is None:
+            return self.run([FindRequest.of(_pixels(image), asked, options)])[0]
+        _require(FindOptions, "options", options)
+        _require(Tiling, "tiling", tiling)
+        return find_tiled(self, _windows(image), asked, options, tiling)
+
+    def find_tensors(
+        self,
+        image: AnyImage,
+        concept: OneConcept | None = None,
+        *,
+        include: Sequence[OneBox] = (),
+        exclude: Sequence[OneBox] = (),
+        options: FindOptions = DEFAULT_FIND,
+    ) -> FoundTensors:
+        """Do as `find` for one concept, and leave what is found on the device, as tensors.
+
+        Raises:
+            ConfigError: the options are not `FindOptions`, or ask for tidying, which needs `find`.
+            ImageError, PromptError, WeightsError, OutOfMemoryError: as `find`.
+        """
+        asked = as_concept(concept, include=include, exclude=exclude)
+        request = FindRequest.of(_pixels(image), asked, options)
+        if not request.options.tidy.changes_nothing:
+            raise ConfigError("tensors are not tidied", hint="Leave `tidy` out, or use `find`")
+        finder = self._verbs.finder
+        [encoded] = self._verbs.encoder.encode([request.image])
+        return finder.tensors(encoded, Wanted(asked, request.options))
+
+    @overload
+    def run(self, requests: Batch) -> Answers: ...
+
+    @overload
+    def run(self, requests: Sequence[Request]) -> list[Masks]: ...
+
+    def run(self, requests: Batch | Sequence[Request]) -> Answers | list[Masks]:
+        """Answer a batch by the ids of its queries, or a list of requests in order.
+
+        Each image is encoded once, and each phrase read once. Of a batch a query that fails harms
+        no other: `Answers` raises its error when it is asked for; of a list the first error is
+        raised.
+
+        Raises:
+            PromptError: something else than a request is among them, or one does not fit this
+                model; the message says which.
+            WeightsError: the weights came without the files that take phrases apart.
+            OutOfMemoryError: there is not enough memory for one image, object or concept alone.
+        """
+        if isinstance(requests, Batch):
+            asked = requests.queries
+            outcomes = dict(self.stream(requests))
+            return Answers({query.id: outcomes[query.id] for query in asked})
+        _require_requests(requests)
+        masks: dict[int, Masks] = {}
+        for number, outcome in self._verbs.run(requests):
+            if isinstance(outcome, PromptsegError):
+                with numbered("request", number, of=len(requests)):
+                    raise outcome
+            masks[number] = outcome
+        return [masks[number] for number in range(len(requests))]
+
+    def stream(self, batch: Batch) -> Iterator[Answered]:
+        """Answer a batch, and hand out each answer as soon as it is known.
+
+        Images that are paths are read a few at a time. A query's outcome is its masks or its error.
+        What is asked of the batch from now on is for its next run.
+
+        Raises:
+            ConfigError: this is no `Batch`.
+        """
+        _require(Batch, "batch", batch)
+        return self._stream([(each.image, tuple(each.queries)) for each in batch.images])
+
+    def _stream(self, asked: Sequence[tuple[AnyImage, Sequence[Query]]]) -> Iterator[Answered]:
+        asked = [(image, queries) for image, queries in asked if queries]
+        for group in chunks(asked, self._verbs.encoder.limits.images):
+            names: list[str] = []
+            requests: list[Request] = []
+            for image, queries in group:
+                try:
+                    pixels = _pixels(image)
+                except PromptsegError as error:
+                    failure = without_frames(error)
+                    yield from (Answered(query.id, failure) for query in queries)
+                    continue
+                for query in queries:
+                    try:
+                        requests.append(query.of(pixels))
+                    except PromptsegError as error:
+                        yield Answered(query.id, without_frames(error))
+                    else:
+                        names.append(query.id)
+            for number, outcome in self._verbs.run(requests):
+                yield Answered(names[number], outcome)
 
     def everything(
         self,
@@ -169,7 +299,7 @@ class Model:
             if grids is not None and not isinstance(grids, (list, tuple)):
                 raise ConfigError(f"`grids` must be a list of grids, got {type(grids).__name__}")
             own = None if grids is None else tuple(grids)
-            return Search(self._segmenter, EverythingRequest(_pixels(image), options, own))
+            return Search(self._verbs.segmenter, EverythingRequest(_pixels(image), options, own))
         _require(Tiling, "tiling", tiling)
         if grids is not None:
             raise ConfigError("`grids` and `tiling` do not go together", hint="Leave one out")
@@ -184,7 +314,7 @@ class Model:
         Raises:
             ImageError: the image is missing, damaged or refused.
         """
-        return self._segmenter.encode(_pixels(image))
+        return self._verbs.encoder.encode([_pixels(image)])[0]
 
     def answer(
         self,
@@ -202,8 +332,8 @@ class Model:
         for number, prompt in enumerate(prompts):
             with numbered("prompt", number, of=len(prompts)):
                 prompt.check(image.size)
-        self._segmenter.check(prompts)
-        return self._segmenter.answer(image, prompts, options)
+        self._verbs.segmenter.check(prompts)
+        return self._verbs.segmenter.answer(image, prompts, options)
 
     def session(self, image: AnyImage, *, options: SegmentOptions = DEFAULT_OPTIONS) -> Session:
         """Refine one object step by step on an image that is encoded once.
@@ -213,10 +343,23 @@ class Model:
             ConfigError: the options are not `SegmentOptions`.
         """
         _require(SegmentOptions, "options", options)
-        return Session(self._segmenter, _pixels(image), options=options)
+        return Session(self._verbs.segmenter, _pixels(image), options=options)
 
     def __repr__(self) -> str:
         return f"Model({self.name}, {self.runtime})"
+
+
+def _require_requests(requests: object) -> None:
+    wrong = requests
+    if isinstance(requests, (list, tuple)):
+        others = [each for each in requests if not isinstance(each, Request)]
+        if not others:
+            return
+        wrong = others[0]
+    raise PromptError(
+        f"`run` takes a `Batch` or a list of requests, got {type(wrong).__name__}",
+        hint="Make a request such as `SegmentRequest.of(image, prompts)`, or fill a `Batch`",
+    )
 
 
 def _require(kind: type, name: str, value: object) -> None:

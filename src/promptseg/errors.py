@@ -2,10 +2,11 @@
 
 PromptsegError
 ├── ConfigError (ValueError)          an option, a setting or a model's name
-├── PromptError (ValueError)          a point, a box, a hint or their mix
+├── PromptError (ValueError)          a point, a box, a hint, a phrase or their mix
 ├── ImageError (OSError, ValueError)  an image that is missing, unreadable or refused
 ├── MaskError (ValueError)            run lengths that are damaged, masks that do not fit each other
 ├── SessionError (RuntimeError)       a session that was closed
+├── QueryError (KeyError)             an id that no query of a run has
 ├── WeightsError (ValueError)         weights that are damaged, of another kind, or not to be had
 ├── OutputError (OSError)             an output that cannot be written
 ├── OutOfMemoryError (MemoryError)    not enough memory even for one at a time
@@ -41,6 +42,14 @@ class MaskError(PromptsegError, ValueError):
 
 class SessionError(PromptsegError, RuntimeError):
     """A session that is asked after it was closed."""
+
+
+class QueryError(PromptsegError, KeyError):
+    """An id that no query of a run has."""
+
+    def __str__(self) -> str:
+        # A `KeyError` would put its message in quotes.
+        return Exception.__str__(self)
 
 
 class WeightsError(PromptsegError, ValueError):

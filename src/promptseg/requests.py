@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from promptseg.concepts import Concept, OneBox, as_concept, has_boxes
 from promptseg.errors import ConfigError, ImageError, PromptError
 from promptseg.geometry import Box, Size
-from promptseg.options import EverythingOptions, SegmentOptions
+from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
 from promptseg.prompts import KINDS_HINT, NO_TEXT, MaskHint, Points, Prompt, as_prompt, numbered
 from promptseg.shapes import ImageArray, PointArray
 
 OnePrompt = Points | Box | MaskHint | Prompt
+OneConcept = str | Concept
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,11 @@ class SegmentRequest:
         return cls(image, listed(prompts), SegmentOptions() if options is None else options)
 
     @property
+    def asks(self) -> bool:
+        """Whether there is any object to look for."""
+        return bool(self.prompts)
+
+    @property
     def size(self) -> Size:
         """The size of the image, which is that of the masks that come back."""
         return Size(*self.image.shape[:2])
@@ -76,6 +84,75 @@ def listed(prompts: OnePrompt | Sequence[OnePrompt]) -> tuple[Prompt, ...]:
             hint=KINDS_HINT,
         )
     return tuple(map(as_prompt, prompts))
+
+
+@dataclass(frozen=True, eq=False)
+class FindRequest:
+    """Where is every such thing? One concept, or several; none at all is a question too.
+
+    Raises:
+        ImageError: the image is not H W 3 uint8.
+        PromptError: a concept does not fit the image; the message says which.
+        ConfigError: the options are not `FindOptions`.
+    """
+
+    image: ImageArray
+    concepts: tuple[Concept, ...]
+    options: FindOptions = field(default_factory=FindOptions)
+
+    def __post_init__(self) -> None:
+        _require_pixels(self.image)
+        if not isinstance(self.options, FindOptions):
+            raise ConfigError(f"`options` must be `FindOptions`, got {type(self.options).__name__}")
+        object.__setattr__(self, "concepts", listed_concepts(self.concepts))
+        for number, concept in enumerate(self.concepts):
+            with numbered("concept", number, of=len(self.concepts)):
+                concept.check(self.size)
+
+    @classmethod
+    def of(
+        cls,
+        image: ImageArray,
+        concepts: OneConcept | Sequence[OneConcept],
+        options: FindOptions | None = None,
+    ) -> FindRequest:
+        """Make a request of one concept or phrase, or of a sequence of them."""
+        return cls(image, listed_concepts(concepts), FindOptions() if options is None else options)
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is any concept to look for."""
+        return bool(self.concepts)
+
+    @property
+    def size(self) -> Size:
+        """The size of the image."""
+        return Size(*self.image.shape[:2])
+
+
+def listed_concepts(
+    concepts: OneConcept | Sequence[OneConcept] | None,
+    *,
+    include: Sequence[OneBox] = (),
+    exclude: Sequence[OneBox] = (),
+) -> tuple[Concept, ...]:
+    """List concepts: one, with the examples beside it, or a sequence of them.
+
+    Raises:
+        PromptError: it is neither; of several the message says which.
+    """
+    if not isinstance(concepts, (list, tuple)):
+        return (as_concept(concepts, include=include, exclude=exclude),)  # type: ignore[arg-type]
+    if has_boxes(include, exclude):
+        raise PromptError(
+            "`include` and `exclude` are examples of one concept, but a list is asked for",
+            hint="Make each with `Concept(text, include=..., exclude=...)`",
+        )
+    made = []
+    for number, concept in enumerate(concepts):
+        with numbered("concept", number, of=len(concepts)):
+            made.append(as_concept(concept))
+    return tuple(made)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +185,17 @@ class EverythingRequest:
             object.__setattr__(self, "grids", tuple(map(_grid, self.grids)))
 
     @property
+    def asks(self) -> bool:
+        """Whether there is anything to look for: there always is."""
+        return True
+
+    @property
     def size(self) -> Size:
         """The size of the image, which is that of the masks that come back."""
         return Size(*self.image.shape[:2])
+
+
+Request: TypeAlias = SegmentRequest | FindRequest | EverythingRequest
 
 
 def _grid(values: ArrayLike) -> PointArray:

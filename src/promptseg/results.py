@@ -52,6 +52,7 @@ OPTIONAL = {
     "points": Column(np.float64, (2,)),
     "crops": Column(np.float64, (4,)),
     "labels": Column(np.str_, ()),
+    "predicted_boxes": Column(np.float64, (4,)),
     "logits": Column(np.float32, None),
 }
 
@@ -66,9 +67,11 @@ class Masks:
 
     The other columns are None where nothing is known: `stability` says how much of a mask a higher
     threshold leaves beside a lower one, 0..1; `points` (x, y) and `crops` (x0, y0, x1, y1) say what
-    `everything` asked and in which part of the image; `labels` name what a mask is of; `logits`,
-    where asked for, are at the model's own resolution. `complete` is false where the search ended
-    early, so that there may be more.
+    `everything` asked and in which part of the image; `labels` name what a mask is of;
+    `predicted_boxes` (x0, y0, x1, y1), in pixels of the image, are what `find` says of its things
+    beside their masks; `logits`, where asked for, are at the model's own resolution. `complete` is
+    false where the search ended early, or where a model answered with all it has slots for, so that
+    there may be more.
 
     Raises:
         MaskError: a column has another length, or a mask another size.
@@ -85,6 +88,7 @@ class Masks:
     points: PointArray | None = None
     crops: BoxArray | None = None
     labels: LabelColumn | None = None
+    predicted_boxes: BoxArray | None = None
     logits: LogitStack | None = None
     complete: bool = True
 
@@ -170,7 +174,7 @@ class Masks:
                 raise MaskError(
                     f"masks of one image have one size, got {parts[0].size}, {part.size}"
                 )
-        filled = [part for part in parts if len(part)]
+        filled = [part for part in parts if len(part)] or parts
         columns: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS
         }
@@ -263,16 +267,18 @@ class Masks:
     ) -> PIL.Image.Image:
         """Draw the masks over their image; `opacity` is that of their colour, 0..1.
 
-        `numbers` writes i on the mask that is `self[i]`, where there is room for it.
+        `numbers` writes i on the mask that is `self[i]`, where there is room for it. Labels, where
+        there are any, are written on their masks, which have one colour for each label.
 
         Raises:
             ConfigError: the opacity is out of range.
             MaskError: the image is of another size.
-            MissingExtraError: Pillow was built without the fonts that numbers need.
+            MissingExtraError: Pillow was built without the fonts that numbers and labels need.
         """
         if not 0 <= opacity <= 1:
             raise ConfigError(f"`opacity` lies in 0..1, got {opacity:g}")
-        return overlay(image, self.runs, opacity=opacity, numbers=numbers)
+        labels = None if self.labels is None else self.labels.tolist()
+        return overlay(image, self.runs, opacity=opacity, numbers=numbers, labels=labels)
 
     def _rows(self, index: SupportsIndex | slice | ArrayLike) -> IndexArray:
         if isinstance(index, tuple):

@@ -72,7 +72,7 @@ def test_records_are_those_of_sam2(records):
 
 def test_records_are_those_of_the_obvious_way(model, records):
     """The same masks with the same numbers as a slow, dense search by the published rules."""
-    network = model._segmenter.network
+    network = model._verbs.network
     look = looking(network, network.spec, decode=network.decode)
     plain = everything(look, PHOTO, Dials(**DIALS))
     assert len(plain) == len(records)

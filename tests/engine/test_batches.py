@@ -10,7 +10,7 @@ from fake_network import FakeNetwork
 from promptseg.engine.batches import Limits, chunks, plan
 from promptseg.engine.runtime import Runtime
 from promptseg.prompts import Box, Points
-from promptseg.requests import SegmentRequest
+from promptseg.requests import EverythingRequest, FindRequest, SegmentRequest
 
 SPEC = FakeNetwork.spec
 ONE = Points([(1, 1)])
@@ -34,8 +34,7 @@ def test_equal_images_are_one_piece_of_work():
     ]
     work = plan(requests, digest=first_pixel)
     assert [each.digest for each in work] == ["3", "2"]
-    places = [[(asked.request, asked.place) for asked in each.asked] for each in work]
-    assert places == [[(2, 0), (0, 1), (0, 0)], [(1, 0)]]
+    assert [each.requests for each in work] == [(0, 2), (1,)]
 
 
 def test_no_objects_make_no_work():
@@ -52,20 +51,36 @@ def test_chunks_keep_order_and_bound():
 def test_a_cpu_takes_one_at_a_time():
     """So that company changes no bit there."""
     cpu = Runtime(torch.device("cpu"), torch.float32)
-    assert Limits.of(cpu, SPEC) == Limits(images=1, objects=1)
+    assert Limits.of(cpu, SPEC) == Limits(images=1, objects=1, concepts=1)
 
 
 @pytest.mark.parametrize(
     ("free", "expected"),
     [
-        (0, Limits(images=1, objects=1)),
-        (10 * SPEC.image_side**2 * 1024, Limits(images=5, objects=32)),
-        (10 * SPEC.mask_side**2 * 640, Limits(images=1, objects=5)),
-        (2**40, Limits(images=8, objects=64)),
-        (None, Limits(images=1, objects=16)),
+        (0, Limits(images=1, objects=1, concepts=1)),
+        (10 * SPEC.image_side**2 * 1024, Limits(images=5, objects=32, concepts=6)),
+        (10 * SPEC.mask_side**2 * 640, Limits(images=1, objects=5, concepts=1)),
+        (10 * SPEC.mask_side**2 * 3072, Limits(images=3, objects=24, concepts=5)),
+        (2**40, Limits(images=8, objects=64, concepts=16)),
+        (None, Limits(images=1, objects=16, concepts=4)),
     ],
 )
 def test_half_of_the_free_memory_is_planned(monkeypatch, free, expected):
-    """1 KiB for a pixel of the square, 640 bytes for a cell of a mask; few where nobody knows."""
+    """1 KiB for a pixel of the square; 640 bytes for a cell of a mask, 3 KiB for one of a concept.
+
+    Few where nobody knows.
+    """
     monkeypatch.setattr(Runtime, "free_bytes", lambda self: free)
     assert Limits.of(Runtime(torch.device("cuda"), torch.bfloat16), SPEC) == expected
+
+
+def test_requests_of_all_kinds_are_gathered():
+    """What is asked of an image is one piece of work, whatever the verb; nothing asked is none."""
+    requests = [
+        FindRequest.of(image(3), "cat"),
+        EverythingRequest(image(2)),
+        FindRequest.of(image(5), []),
+        SegmentRequest.of(image(3), ONE),
+    ]
+    work = plan(requests, digest=first_pixel)
+    assert [(each.digest, each.requests) for each in work] == [("3", (0, 3)), ("2", (1,))]

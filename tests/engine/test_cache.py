@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptseg.engine.cache import FeatureCache, FeatureKey
-from promptseg.nn.outputs import ImageFeatures
+from promptseg.nn.outputs import ImageFeatures, Phrases
 
 ENTRY = 4 * 7
 
@@ -267,3 +267,15 @@ def test_clearing_lets_go_of_everything():
     cache.clear()
     assert cache.bytes == 0
     assert fetch(cache, [2]) == [2]
+
+
+def test_phrases_are_kept_as_images_are():
+    """Their features are counted, and go along with what is attended to."""
+    cache = FeatureCache(3 * 5 * 4)
+    phrase = Phrases(torch.ones(1, 3, 5), torch.tensor([[True, True, False]]))
+    for _ in range(2):
+        [found] = cache.fetch([key("red car")], lambda places: [phrase])
+        assert found is phrase
+    assert cache.bytes == phrase.bytes == 3 * 5 * 4
+    there = phrase.to(torch.device("meta"))
+    assert (there.device.type, there.attended.device.type) == ("meta", "meta")

@@ -200,7 +200,7 @@ def test_a_search_goes_on_where_it_was_left(segmenter, white):
 
 def test_a_cached_image_is_not_encoded_again(segmenter, white, network):
     """What `segment` saw of the whole image serves `everything`."""
-    segmenter.encode(white)
+    segmenter.encoder.encode([white])[0]
     found(segmenter, white)
     assert network.encoded == [1]
 

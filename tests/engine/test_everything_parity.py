@@ -72,7 +72,7 @@ def test_sam2_finds_what_transformers_finds(layers):
 def test_the_built_in_model_finds_the_same_on_a_photo():
     """The shipped weights on a photo, with a coarse grid."""
     model = api.load(device="cpu", dtype="float32")
-    network = model._segmenter.network
+    network = model._verbs.network
     image = io.images.read(ROOT / "examples" / "chelsea.jpg")
     dials = Dials(points_per_side=9, pred_iou_thresh=0.35, stability_score_thresh=0.5)
     dials.stability_score_offset = 0.1

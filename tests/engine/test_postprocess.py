@@ -62,7 +62,7 @@ def test_the_masks_of_a_request_are_tidied_together(segmenter, white):
     assert one.objects.tolist() == [0]
     assert both.objects.tolist() == [0, 1]
     again = segmenter.answer(
-        segmenter.encode(white), [Prompt(points=each) for each in points], tidied
+        segmenter.encoder.encode([white])[0], [Prompt(points=each) for each in points], tidied
     )
     assert again.runs == one.runs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -137,13 +136,3 @@ def test_of_many_requests_the_wrong_one_is_named(segmenter, network, white):
     with pytest.raises(PromptError, match=r"^request 1: prompt 2: .*5 x 5"):
         segmenter.segment([good, SegmentRequest.of(white, [CENTRE, CENTRE, wrong])])
     assert network.encoded == []
-
-
-def test_usage_says_what_is_held(segmenter, white, caplog):
-    """One image of four bytes for each of three channels, and the log says it at each call."""
-    with caplog.at_level(logging.DEBUG):
-        segmenter.segment([SegmentRequest.of(white, CENTRE)])
-    usage = segmenter.usage()
-    assert (usage.cached_images, usage.cached_bytes) == (1, 12)
-    assert (usage.images, usage.objects, usage.free_bytes) == (1, 1, None)
-    assert str(usage) in caplog.text

@@ -16,7 +16,7 @@ from promptseg import api
 from promptseg.compat.built import Device, Sam2, as_sam2, build_sam2_hf
 from promptseg.compat.said import Said
 from promptseg.engine.candidates import single
-from promptseg.engine.segmenter import EncodedImage
+from promptseg.engine.encoder import EncodedImage
 from promptseg.errors import ConfigError, ImageError, PromptError, SessionError
 from promptseg.geometry import Size
 from promptseg.io import images

@@ -1,34 +1,36 @@
-"""The order of work: every image once, a few at a time, and its objects in chunks."""
+"""The order of work: every image once, a few at a time, and what is asked of it in chunks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from promptseg.engine.runtime import Runtime
 from promptseg.nn.protocol import NetworkSpec
-from promptseg.options import SegmentOptions
-from promptseg.prompts import Prompt
-from promptseg.requests import SegmentRequest
+from promptseg.requests import Request
 from promptseg.shapes import ImageArray
 
 Item = TypeVar("Item")
 
 # More than this saves nothing, as every launch is long by then.
-MOST_IMAGES, MOST_OBJECTS = 8, 64
+MOST_IMAGES, MOST_OBJECTS, MOST_CONCEPTS = 8, 64, 16
 # What encoding takes for each pixel of the network's square, and decoding an object for each cell
 # of its masks, twice what was measured on a CPU of SAM 2 large in float32: 0.49 GB and 21 MB.
 BYTES_PER_PIXEL = 1024
 BYTES_PER_CELL = 640
+# What drawing the things of a concept takes for each cell of its masks: three maps of SAM 3's 256
+# channels in float32.
+BYTES_PER_CONCEPT_CELL = 3072
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much is computed at a time: images encoded together, and objects decoded together."""
+    """How much is computed at a time: images encoded, objects decoded and concepts found."""
 
     images: int
     objects: int
+    concepts: int = 1
 
     @classmethod
     def of(cls, runtime: Runtime, spec: NetworkSpec) -> Limits:
@@ -41,62 +43,43 @@ class Limits:
             return cls(images=1, objects=1)
         free = runtime.free_bytes()
         if free is None:
-            return cls(images=1, objects=MOST_OBJECTS // 4)
+            return cls(images=1, objects=MOST_OBJECTS // 4, concepts=MOST_CONCEPTS // 4)
         image_bytes = BYTES_PER_PIXEL * spec.image_side**2
         object_bytes = BYTES_PER_CELL * spec.mask_side**2
+        concept_bytes = BYTES_PER_CONCEPT_CELL * spec.mask_side**2
         return cls(
             images=min(max(free // 2 // image_bytes, 1), MOST_IMAGES),
             objects=min(max(free // 2 // object_bytes, 1), MOST_OBJECTS),
+            concepts=min(max(free // 2 // concept_bytes, 1), MOST_CONCEPTS),
         )
-
-
-class Asked(NamedTuple):
-    """One object: which request asked for it, as which of its prompts, and what is wanted of it."""
-
-    request: int
-    place: int
-    prompt: Prompt
-    options: SegmentOptions
 
 
 @dataclass(frozen=True)
 class ImageWork:
-    """One image, and every object that any request wants of it."""
+    """One image, and the numbers of the requests that ask something of it, in order."""
 
     digest: str
     image: ImageArray
-    asked: tuple[Asked, ...]
+    requests: tuple[int, ...]
 
 
-def plan(
-    requests: Sequence[SegmentRequest], *, digest: Callable[[ImageArray], str]
-) -> list[ImageWork]:
-    """Gather the objects of equal images, in the order in which images are first asked about.
+def plan(requests: Sequence[Request], *, digest: Callable[[ImageArray], str]) -> list[ImageWork]:
+    """Gather the requests about equal images, in the order in which images are first asked about.
 
-    Objects with as many points are neighbours, so that chunks of them need little padding. A
-    request for no object makes no work.
+    A request for nothing makes no work.
     """
     images: dict[str, ImageArray] = {}
-    asked: dict[str, list[Asked]] = {}
-    for i, request in enumerate(requests):
-        if not request.prompts:
+    numbers: dict[str, list[int]] = {}
+    for number, request in enumerate(requests):
+        if not request.asks:
             continue
         name = digest(request.image)
         images.setdefault(name, request.image)
-        asked.setdefault(name, []).extend(
-            Asked(i, place, prompt, request.options) for place, prompt in enumerate(request.prompts)
-        )
-    return [
-        ImageWork(name, image, tuple(sorted(asked[name], key=_point_count)))
-        for name, image in images.items()
-    ]
+        numbers.setdefault(name, []).append(number)
+    return [ImageWork(name, image, tuple(numbers[name])) for name, image in images.items()]
 
 
 def chunks(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
     """Cut into runs of at most `most`, in order."""
     for start in range(0, len(items), most):
         yield items[start : start + most]
-
-
-def _point_count(asked: Asked) -> int:
-    return len(asked.prompt.points) if asked.prompt.points else 0

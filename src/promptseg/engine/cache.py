@@ -1,4 +1,4 @@
-"""Features of images, kept by content and bounded in bytes."""
+"""Features of images and phrases, kept by content and bounded in bytes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,58 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 
 from promptseg.engine.portions import is_out_of_memory
 from promptseg.errors import ConfigError
-from promptseg.nn.outputs import ImageFeatures
 
 HOST = torch.device("cpu")
 
 
-class FeatureKey(NamedTuple):
-    """What decides the features of an image: its content, the weights, the device and dtype."""
+Kept = TypeVar("Kept", bound="Features")
 
-    image: str
+
+@runtime_checkable
+class Features(Protocol):
+    """What can be kept: its size is known, and it can be brought to another device."""
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+
+    def to(self: Kept, device: torch.device) -> Kept:
+        """Return the same on another device."""
+
+
+class FeatureKey(NamedTuple):
+    """What decides features: an image or a phrase, the weights, the device and dtype."""
+
+    content: str
     network: str
     runtime: str
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True)
+class Claim(Generic[Kept]):
     """What one caller finds: features that are kept, keys now its own, and others' to await."""
 
-    kept: dict[FeatureKey, ImageFeatures]
+    kept: dict[FeatureKey, Kept]
     mine: list[FeatureKey]
-    others: dict[FeatureKey, Future[ImageFeatures | None]]
+    others: dict[FeatureKey, Future[Kept | None]]
 
 
-# Encodes the images at these places of the asked-for keys.
-Encode = Callable[[Sequence[int]], Sequence[ImageFeatures]]
+# Makes the features at these places of the asked-for keys.
+Encode: TypeAlias = Callable[[Sequence[int]], Sequence[Kept]]
 
 
-class FeatureCache:
+class FeatureCache(Generic[Kept]):
     """The most recently used features, at most `max_bytes` of them; 0 keeps nothing.
 
     On a `device` that is not the CPU at most `device_bytes` stay there; older ones wait in the
@@ -61,8 +81,8 @@ class FeatureCache:
         self.device = device
         self.device_bytes = max_bytes if device_bytes is None else device_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[FeatureKey, ImageFeatures] = OrderedDict()
-        self._awaited: dict[FeatureKey, Future[ImageFeatures | None]] = {}
+        self._kept: OrderedDict[FeatureKey, Kept] = OrderedDict()
+        self._awaited: dict[FeatureKey, Future[Kept | None]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -78,13 +98,13 @@ class FeatureCache:
         with self._lock:
             self._kept.clear()
 
-    def fetch(self, keys: Sequence[FeatureKey], encode: Encode) -> list[ImageFeatures]:
+    def fetch(self, keys: Sequence[FeatureKey], encode: Encode[Kept]) -> list[Kept]:
         """Return the features of every key, in order, after encoding those that nobody has.
 
         `encode` is called with places in `keys`, outside the lock. Its error reaches only this
         caller: others that waited for the same image encode it themselves.
         """
-        found: dict[FeatureKey, ImageFeatures] = {}
+        found: dict[FeatureKey, Kept] = {}
         while missing := [key for key in dict.fromkeys(keys) if key not in found]:
             claim = self._claim(missing)
             found.update(self._brought(claim.kept))
@@ -97,7 +117,7 @@ class FeatureCache:
                     found[key] = features
         return [found[key] for key in keys]
 
-    def _claim(self, keys: Sequence[FeatureKey]) -> Claim:
+    def _claim(self, keys: Sequence[FeatureKey]) -> Claim[Kept]:
         with self._lock:
             kept = {key: self._kept[key] for key in keys if key in self._kept}
             for key in kept:
@@ -108,9 +128,9 @@ class FeatureCache:
         return Claim(kept, mine, others)
 
     def _encode(
-        self, mine: Sequence[FeatureKey], places: Sequence[int], encode: Encode
-    ) -> dict[FeatureKey, ImageFeatures]:
-        made: dict[FeatureKey, ImageFeatures] = {}
+        self, mine: Sequence[FeatureKey], places: Sequence[int], encode: Encode[Kept]
+    ) -> dict[FeatureKey, Kept]:
+        made: dict[FeatureKey, Kept] = {}
         try:
             made.update(zip(mine, encode(places), strict=True))
         finally:
@@ -122,7 +142,7 @@ class FeatureCache:
         self._make_room()
         return made
 
-    def _brought(self, kept: dict[FeatureKey, ImageFeatures]) -> dict[FeatureKey, ImageFeatures]:
+    def _brought(self, kept: dict[FeatureKey, Kept]) -> dict[FeatureKey, Kept]:
         """Bring features that wait in the host's memory back; forget those there is no room for."""
         brought = {}
         for key, features in kept.items():
@@ -139,11 +159,11 @@ class FeatureCache:
         self._make_room()
         return brought
 
-    def _is_there(self, features: ImageFeatures) -> bool:
+    def _is_there(self, features: Kept) -> bool:
         # By kind, because `cuda` is `cuda:0` by the time that something is on it.
         return features.device.type == self.device.type
 
-    def _keep(self, made: dict[FeatureKey, ImageFeatures]) -> None:
+    def _keep(self, made: dict[FeatureKey, Kept]) -> None:
         """Keep as the newest, and drop the oldest that are too many. Under the lock."""
         for key, features in made.items():
             if features.bytes <= self.max_bytes:
@@ -176,7 +196,7 @@ class FeatureCache:
                     self._kept[key] = waiting
 
 
-def _try_moving(features: ImageFeatures, device: torch.device) -> ImageFeatures | None:
+def _try_moving(features: Kept, device: torch.device) -> Kept | None:
     """Copy features to another device; None where it has no room for them."""
     try:
         return features.to(device)

@@ -17,6 +17,7 @@ from promptseg import regions
 from promptseg.engine import grid
 from promptseg.engine.batches import chunks
 from promptseg.engine.contrast import Contrast
+from promptseg.engine.encoder import EncodedImage
 from promptseg.engine.portions import Portions
 from promptseg.engine.proposals import Proposal, Proposer
 from promptseg.engine.segmenter import Segmenter
@@ -80,14 +81,21 @@ class Search:
     """Looks for every region of an image; iterating goes on with it, `masks` may be asked any time.
 
     A few points are asked at a time, on a CPU side by side on its cores. `complete` says whether
-    all have been.
+    all have been. `seen` is the whole image, where it has been looked at already.
     """
 
-    def __init__(self, segmenter: Segmenter, request: EverythingRequest) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        request: EverythingRequest,
+        *,
+        seen: EncodedImage | None = None,
+    ) -> None:
         options = request.options
         self.request = request
         self.complete = False
         self._segmenter = segmenter
+        self._seen = seen
         self._trust = _trust(options, segmenter.network.spec.trust)
         layers = grid.crops(request.size, layers=options.layers, overlap=options.crop_overlap)
         grids = request.grids or grid.grids(options)
@@ -152,7 +160,10 @@ class Search:
         segmenter, size = self._segmenter, crop.size
         part = self.request.image[crop.y0 : crop.y1, crop.x0 : crop.x1]
         image = np.ascontiguousarray(part)
-        encoded = segmenter.encode(image)
+        if self._seen is not None and size == self.request.size:
+            encoded = self._seen
+        else:
+            [encoded] = segmenter.encoder.encode([image])
         crew = segmenter.crew()
         if crew is not None:
             # Threads take memory of their own, and cannot use what encoding has left to this one.
@@ -170,7 +181,7 @@ class Search:
         most = min(segmenter.limits.objects, self.request.options.points_per_batch)
         if runtime.device.type == "cpu":
             most = spec.together
-        portions = Portions(most, what="asking points", release=segmenter.release)
+        portions = Portions(most, what="asking points", release=segmenter.encoder.release)
 
         contrast = Contrast(image, spec.mask_side) if self._trust.contrast else None
 

@@ -215,7 +215,7 @@ def placed(masks: Masks, view: View, size: Size) -> Masks:
 
     Where no crop is known it is the view. Logits are left out.
     """
-    crops = masks.crops
+    crops, predicted = masks.crops, masks.predicted_boxes
     if crops is None:
         crops = np.tile(np.array([0, 0, *view.size[::-1]], dtype=np.float64), (len(masks), 1))
     return replace(
@@ -224,6 +224,7 @@ def placed(masks: Masks, view: View, size: Size) -> Masks:
         runs=tuple(enlarged(mask, view, size) for mask in masks.runs),
         points=None if masks.points is None else view.points_to_image(masks.points),
         crops=view.boxes_to_image(crops),
+        predicted_boxes=None if predicted is None else view.boxes_to_image(predicted),
         logits=None,
     )
 

@@ -10,10 +10,11 @@ from jaxtyping import Float32, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from promptseg.concepts import Concept
 from promptseg.engine.runtime import Runtime
 from promptseg.errors import PromptError
 from promptseg.geometry import Placement
-from promptseg.nn.outputs import PromptTensors
+from promptseg.nn.outputs import Examples, PromptTensors
 from promptseg.nn.protocol import NetworkSpec
 from promptseg.prompts import MaskHint, Prompt
 
@@ -68,6 +69,28 @@ def prompt_tensors(
         boxed=torch.tensor([prompt.box is not None for prompt in prompts], device=device),
         hints=torch.cat(hints).to(device),
         hinted=torch.tensor([prompt.hint is not None for prompt in prompts], device=device),
+    )
+
+
+def example_tensors(
+    concepts: Sequence[Concept], placement: Placement, runtime: Runtime
+) -> Examples:
+    """Put the example boxes of concepts into the network's square, always float32.
+
+    They are clipped to the image. Concepts with fewer examples than others are padded, and there is
+    always a place for a box.
+    """
+    most = max(len(concept.include) + len(concept.exclude) for concept in concepts)
+    boxes = np.zeros((len(concepts), max(1, most), 4), dtype=np.float32)
+    labels = np.full(boxes.shape[:2], PADDING, dtype=np.int64)
+    for i, concept in enumerate(concepts):
+        given = [(box, 1) for box in concept.include] + [(box, 0) for box in concept.exclude]
+        for j, (box, label) in enumerate(given):
+            inside = box.clip(placement.image).as_array()
+            boxes[i, j] = placement.boxes_to_model(inside[None])[0]
+            labels[i, j] = label
+    return Examples(
+        torch.from_numpy(boxes).to(runtime.device), torch.from_numpy(labels).to(runtime.device)
     )
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 
 from promptseg.engine import postprocess, preprocess
-from promptseg.engine.batches import Asked, ImageWork, Limits, chunks, plan
-from promptseg.engine.cache import FeatureCache, FeatureKey
+from promptseg.engine.batches import Limits, chunks, plan
+from promptseg.engine.cache import FeatureCache
 from promptseg.engine.candidates import Candidates, by_object, choose
-from promptseg.engine.digest import ImageDigest
+from promptseg.engine.encoder import EncodedImage, Encoder
 from promptseg.engine.portions import Portions
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.workers import Crew
@@ -24,37 +23,20 @@ from promptseg.options import SegmentOptions
 from promptseg.prompts import Prompt, numbered
 from promptseg.requests import SegmentRequest
 from promptseg.results import Masks
-from promptseg.shapes import ImageArray
 from promptseg.tidying import tidy
-
-logger = logging.getLogger(__name__)
 
 # Objects of an image from which a CPU's cores answer one each. A lone click is quicker with all of
 # them (SAM 2.1 tiny on two Zen 5 cores: 14 ms, and 22 with one), and a few take as long either way.
 MANY = 8
 
 
-@dataclass(frozen=True)
-class EncodedImage:
-    """An image that a network has looked at."""
+class Asked(NamedTuple):
+    """One object: which request asked for it, as which of its prompts, and what is wanted of it."""
 
-    size: Size
-    features: ImageFeatures
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """What recent images' features take, what the device has left, how much is done at a time.
-
-    `free_bytes` is None where the device does not tell it, as a CPU. `images` and `objects` are
-    those encoded and decoded together; they halve where memory has run out.
-    """
-
-    cached_images: int
-    cached_bytes: int
-    free_bytes: int | None
-    images: int
-    objects: int
+    request: int
+    place: int
+    prompt: Prompt
+    options: SegmentOptions
 
 
 class Segmenter:
@@ -67,17 +49,17 @@ class Segmenter:
         self,
         network: Promptable,
         runtime: Runtime,
-        cache: FeatureCache,
+        cache: FeatureCache[ImageFeatures],
         *,
         limits: Limits | None = None,
     ) -> None:
         self.network = network
         self.runtime = runtime
-        self.cache = cache
-        self.limits = limits or Limits.of(runtime, network.spec)
-        self._images = Portions(self.limits.images, what="encoding images", release=self.release)
-        self._objects = Portions(self.limits.objects, what="decoding objects", release=self.release)
-        self._digest = ImageDigest()
+        self.encoder = Encoder(network, runtime, cache, limits=limits)
+        self.limits = self.encoder.limits
+        self._objects = Portions(
+            self.limits.objects, what="decoding objects", release=self.encoder.release
+        )
         self._crew = Crew()
 
     def segment(self, requests: Sequence[SegmentRequest]) -> list[Masks]:
@@ -101,21 +83,37 @@ class Segmenter:
         for number, request in enumerate(requests):
             with numbered("request", number, of=len(requests)):
                 self.check(request.prompts)
-        answers: list[dict[int, Masks]] = [{} for _ in requests]
-        for group in chunks(plan(requests, digest=self._digest), self.limits.images):
-            for work, image in zip(group, self._encode(group), strict=True):
-                for asked, masks in zip(work.asked, self._decode(image, work.asked), strict=True):
-                    answers[asked.request][asked.place] = masks
-        if logger.isEnabledFor(logging.DEBUG):  # asking a device for its free memory takes time
-            logger.debug("answered %d requests; %s", len(requests), self.usage())
+        answers: dict[int, Masks] = {}
+        for group in chunks(plan(requests, digest=self.encoder.digest), self.limits.images):
+            images = self.encoder.encode(
+                [work.image for work in group], [work.digest for work in group]
+            )
+            for work, image in zip(group, images, strict=True):
+                found = self.answer_all(image, [requests[number] for number in work.requests])
+                answers.update(zip(work.requests, found, strict=True))
         return [
-            _together([found[place] for place in sorted(found)], request.size, request.options)
-            for request, found in zip(requests, answers, strict=True)
+            answers[number] if number in answers else Masks.empty(request.size)
+            for number, request in enumerate(requests)
         ]
 
-    def encode(self, image: ImageArray) -> EncodedImage:
-        """Look at an image, or find it in the cache."""
-        return self._encode([ImageWork(self._digest(image), image, ())])[0]
+    def answer_all(self, image: EncodedImage, requests: Sequence[SegmentRequest]) -> list[Masks]:
+        """Answer several requests about an encoded image, all of their objects in one go.
+
+        Objects with as many points are neighbours, so that chunks of them need little padding.
+        """
+        asked = [
+            Asked(number, place, prompt, request.options)
+            for number, request in enumerate(requests)
+            for place, prompt in enumerate(request.prompts)
+        ]
+        asked.sort(key=_point_count)
+        found: list[dict[int, Masks]] = [{} for _ in requests]
+        for each, masks in zip(asked, self._decode(image, asked), strict=True):
+            found[each.request][each.place] = masks
+        return [
+            _together([parts[place] for place in sorted(parts)], image.size, request.options)
+            for request, parts in zip(requests, found, strict=True)
+        ]
 
     def answer(
         self, image: EncodedImage, prompts: Sequence[Prompt], options: SegmentOptions
@@ -124,15 +122,10 @@ class Segmenter:
         asked = [Asked(0, place, prompt, options) for place, prompt in enumerate(prompts)]
         return _together(list(self._decode(image, asked)), image.size, options)
 
-    def usage(self) -> Usage:
-        """Say what is held, and how much is done at a time."""
-        return Usage(
-            cached_images=len(self.cache),
-            cached_bytes=self.cache.bytes,
-            free_bytes=self.runtime.free_bytes(),
-            images=self._images.most,
-            objects=self._objects.most,
-        )
+    @property
+    def objects(self) -> int:
+        """How many objects are decoded together; halved where memory has run out."""
+        return self._objects.most
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Refuse prompts that this network cannot take."""
@@ -140,36 +133,10 @@ class Segmenter:
             with numbered("prompt", number, of=len(prompts)):
                 preprocess.check_hint(prompt, self.network.spec)
 
-    def release(self) -> None:
-        """Let go of all memory that can be spared."""
-        self.cache.clear()
-        self.runtime.trim()
-
     def crew(self) -> Crew | None:
         """Return threads for many answers side by side; None where they are given in turn."""
         on_cpu = self.runtime.device.type == "cpu"
         return self._crew if on_cpu and torch.get_num_threads() > 1 else None
-
-    def _encode(self, group: Sequence[ImageWork]) -> list[EncodedImage]:
-        spec = self.network.spec
-        keys = [FeatureKey(work.digest, spec.digest, str(self.runtime)) for work in group]
-
-        @torch.inference_mode()
-        def encode(places: Sequence[int]) -> list[ImageFeatures]:
-            images = [group[place].image for place in places]
-            with self.runtime.own_numbers():
-                pixels = preprocess.to_pixels(images, spec, self.runtime)
-                features = self.network.encode(pixels.to(self.runtime.dtype))
-                return [features.image(i) for i in range(len(images))]
-
-        def encode_all(places: Sequence[int]) -> list[ImageFeatures]:
-            return list(self._images.run(places, encode))
-
-        features = self.cache.fetch(keys, encode_all)
-        return [
-            EncodedImage(Size(*work.image.shape[:2]), each)
-            for work, each in zip(group, features, strict=True)
-        ]
 
     def _decode(self, image: EncodedImage, asked: Sequence[Asked]) -> Iterator[Masks]:
         spec = self.network.spec
@@ -205,3 +172,7 @@ def _together(answers: Sequence[Masks], size: Size, options: SegmentOptions) -> 
     """Join the answers to the prompts of one request and tidy them."""
     masks = Masks.concatenate(answers) if answers else Masks.empty(size)
     return tidy(masks, options.tidy)
+
+
+def _point_count(asked: Asked) -> int:
+    return len(asked.prompt.points) if asked.prompt.points else 0

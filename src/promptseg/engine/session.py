@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from promptseg.engine.segmenter import EncodedImage, Segmenter
+from promptseg.engine.encoder import EncodedImage
+from promptseg.engine.segmenter import Segmenter
 from promptseg.errors import SessionError
 from promptseg.options import SegmentOptions, TidyOptions
 from promptseg.prompts import MaskHint, Points, Prompt, as_prompt
@@ -38,7 +39,7 @@ class Session:
     ) -> None:
         self.options = SegmentOptions() if options is None else options
         self._segmenter = segmenter
-        self._image: EncodedImage | None = segmenter.encode(image)
+        self._image: EncodedImage | None = segmenter.encoder.encode([image])[0]
         self._steps: tuple[Step, ...] = ()
 
     @property

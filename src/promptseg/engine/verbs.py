@@ -1,0 +1,235 @@
+"""All that one network can be asked, and requests of every kind answered together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from promptseg.engine.batches import ImageWork, Limits, chunks, plan
+from promptseg.engine.cache import FeatureCache
+from promptseg.engine.encoder import EncodedImage, Encoder
+from promptseg.engine.everything import Search, completed
+from promptseg.engine.finder import Finder, Wanted, together
+from promptseg.engine.runtime import Runtime
+from promptseg.engine.segmenter import Segmenter
+from promptseg.errors import PromptError, PromptsegError
+from promptseg.nn.outputs import ImageFeatures
+from promptseg.nn.protocol import Encoding, Findable, Promptable
+from promptseg.requests import EverythingRequest, FindRequest, Request, SegmentRequest
+from promptseg.results import Masks
+
+logger = logging.getLogger(__name__)
+
+Outcome: TypeAlias = Masks | PromptsegError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What recent images' features take, what the device has left, how much is done at a time.
+
+    `free_bytes` is None where the device does not tell it, as a CPU. `images`, `objects` and
+    `concepts` are those encoded, decoded and found together; they halve where memory has run out,
+    and are 0 where the network cannot do it.
+    """
+
+    cached_images: int
+    cached_bytes: int
+    free_bytes: int | None
+    images: int
+    objects: int
+    concepts: int
+
+
+class Ended(NamedTuple):
+    """Which of the requests has been answered, and its masks, or why there are none."""
+
+    request: int
+    outcome: Outcome
+
+
+class Verbs:
+    """What a network can do: `segment` and `everything` if it is clicked, `find` if it reads."""
+
+    def __init__(
+        self,
+        network: Encoding,
+        runtime: Runtime,
+        cache: FeatureCache[ImageFeatures],
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        self.network = network
+        self._segmenter = (
+            Segmenter(network, runtime, cache, limits=limits)
+            if isinstance(network, Promptable)
+            else None
+        )
+        self.encoder = (
+            self._segmenter.encoder
+            if self._segmenter
+            else Encoder(network, runtime, cache, limits=limits)
+        )
+        self._finder = Finder(network, self.encoder) if isinstance(network, Findable) else None
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """What answers points, boxes and hints.
+
+        Raises:
+            PromptError: the network does not.
+        """
+        if self._segmenter is None:
+            raise PromptError(
+                "this model only finds what is named or shown, and answers no points or boxes",
+                hint="Ask it with `find`, or load weights that have SAM 3's interactive half",
+            )
+        return self._segmenter
+
+    @property
+    def finder(self) -> Finder:
+        """What finds every thing of a concept.
+
+        Raises:
+            PromptError: the network does not.
+        """
+        if self._finder is None:
+            raise PromptError(
+                "this model knows no words and finds nothing by example",
+                hint="`find` needs SAM 3: load `sam3`, or a file of its weights",
+            )
+        return self._finder
+
+    def usage(self) -> Usage:
+        """Say what is held, and how much is done at a time."""
+        encoder = self.encoder
+        return Usage(
+            cached_images=len(encoder.cache),
+            cached_bytes=encoder.cache.bytes,
+            free_bytes=encoder.runtime.free_bytes(),
+            images=encoder.portions.most,
+            objects=self._segmenter.objects if self._segmenter else 0,
+            concepts=self._finder.concepts if self._finder else 0,
+        )
+
+    def run(self, requests: Sequence[Request]) -> Iterator[Ended]:
+        """Answer requests of all kinds, and hand out each answer as soon as it is known.
+
+        Each image is encoded once, a few at a time; then its objects are decoded together, its
+        concepts found together, and its regions looked for. Company changes no answer beyond
+        rounding. A request that fails harms no other: its error is its outcome.
+        """
+        sound = []
+        for number, request in enumerate(requests):
+            try:
+                self._check(request)
+            except PromptsegError as error:
+                yield Ended(number, without_frames(error))
+                continue
+            if request.asks:
+                sound.append(number)
+            else:
+                yield Ended(number, self._nothing(request))
+        work = plan([requests[number] for number in sound], digest=self.encoder.digest)
+        for group in chunks(work, self.encoder.limits.images):
+            for each, image in zip(group, self._encode(group), strict=True):
+                asked = {sound[place]: requests[sound[place]] for place in each.requests}
+                if isinstance(image, PromptsegError):
+                    yield from (Ended(number, image) for number in asked)
+                else:
+                    yield from self._answer(image, asked)
+        if logger.isEnabledFor(logging.DEBUG):  # asking a device for its free memory takes time
+            logger.debug("answered %d requests; %s", len(requests), self.usage())
+
+    def _check(self, request: Request) -> None:
+        match request:
+            case SegmentRequest():
+                self.segmenter.check(request.prompts)
+            case FindRequest():
+                _ = self.finder
+            case EverythingRequest():
+                _ = self.segmenter
+
+    def _nothing(self, request: Request) -> Masks:
+        """Answer a request that asks for nothing."""
+        if isinstance(request, FindRequest):
+            shown = self.finder.shown(request.size, request.options)
+            return together([], shown, request.options)
+        return Masks.empty(request.size)
+
+    def _encode(self, group: Sequence[ImageWork]) -> list[EncodedImage | PromptsegError]:
+        """Look at images together; where that fails, at each alone."""
+        try:
+            return list(
+                self.encoder.encode([work.image for work in group], [work.digest for work in group])
+            )
+        except PromptsegError as error:
+            if len(group) == 1:
+                return [without_frames(error)]
+        return [image for work in group for image in self._encode([work])]
+
+    def _answer(self, image: EncodedImage, requests: dict[int, Request]) -> Iterator[Ended]:
+        finds = {n: each for n, each in requests.items() if isinstance(each, FindRequest)}
+        segments = {n: each for n, each in requests.items() if isinstance(each, SegmentRequest)}
+        if finds:
+            yield from self._find(image, finds)
+        if segments:
+            yield from self._segment(image, segments)
+        for number, request in requests.items():
+            if isinstance(request, EverythingRequest):
+                yield Ended(number, self._look_for_everything(image, request))
+
+    def _find(self, image: EncodedImage, requests: dict[int, FindRequest]) -> Iterator[Ended]:
+        """Find the concepts of all requests together; where that fails, those of each alone."""
+        wanted = [
+            Wanted(concept, request.options)
+            for request in requests.values()
+            for concept in request.concepts
+        ]
+        waiting = dict(requests)
+        try:
+            answers = self.finder.answer(image, wanted)
+            for number, request in requests.items():
+                found = [next(answers) for _ in request.concepts]
+                shown = self.finder.shown(image.size, request.options)
+                masks = together(found, shown, request.options)
+                del waiting[number]
+                yield Ended(number, masks)
+        except PromptsegError as error:
+            failure = without_frames(error)
+        if len(waiting) == 1:
+            yield from (Ended(number, failure) for number in waiting)
+            return
+        for number, request in waiting.items():
+            yield from self._find(image, {number: request})
+
+    def _segment(self, image: EncodedImage, requests: dict[int, SegmentRequest]) -> Iterator[Ended]:
+        """Decode the objects of all requests together; where that fails, those of each alone."""
+        try:
+            answers = self.segmenter.answer_all(image, list(requests.values()))
+        except PromptsegError as error:
+            failure = without_frames(error)
+        else:
+            yield from map(Ended, requests, answers)
+            return
+        if len(requests) == 1:
+            yield from (Ended(number, failure) for number in requests)
+            return
+        for number, request in requests.items():
+            yield from self._segment(image, {number: request})
+
+    def _look_for_everything(self, image: EncodedImage, request: EverythingRequest) -> Outcome:
+        try:
+            return completed(Search(self.segmenter, request, seen=image))
+        except PromptsegError as error:
+            return without_frames(error)
+
+
+def without_frames(error: PromptsegError) -> PromptsegError:
+    """Make an error that is kept let go of where it came through: images and their features."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__
+    return error
