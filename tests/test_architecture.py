@@ -12,6 +12,8 @@ import promptseg
 from promptseg import errors
 
 NOUNS = (
+    "batch",
+    "concepts",
     "drawing",
     "errors",
     "filling",
@@ -22,6 +24,7 @@ NOUNS = (
     "formats.geojson",
     "formats.index",
     "formats.labelme",
+    "formats.outcomes",
     "formats.overlay",
     "formats.png",
     "formats.recognise",
@@ -34,6 +37,7 @@ NOUNS = (
     "masks",
     "options",
     "prompts",
+    "queries",
     "regions",
     "requests",
     "results",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFont
 
-from promptseg.drawing import PALETTE, Marks, apart, outlines, overlay
+from promptseg.drawing import PALETTE, Marks, apart, outlines, overlay, tags
 from promptseg.drawing import numbers as labels
 from promptseg.drawing.colours import side_by_side
 from promptseg.drawing.coverage import Grid, cover, owners, shrink
@@ -273,6 +273,123 @@ def test_a_number_keeps_off_the_masks_on_its_own():
         assert large.to_mask()[int(number.y), int(number.x)]
 
 
+def test_masks_of_one_label_have_one_colour():
+    """The first label gets the first colour, the next one the next; those without stay apart."""
+    masks = [square(left=3 * number, top=3 * number, side=2) for number in range(5)]
+    first, second, third, fourth, *_ = PALETTE
+    assert apart(masks, ["cat", "dog", "cat", "", ""]) == [first, second, first, third, fourth]
+    assert apart(masks, [""] * 5) == apart(masks)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, len(PALETTE)))
+def test_labels_differ_in_colour(seed, kinds):
+    """Side by side or not, up to as many as the palette has, and one label has one colour."""
+    random = np.random.default_rng(seed)
+    centres = random.uniform(0, (61, 67), (17, 2))
+    pixels = np.moveaxis(np.indices((61, 67)), 0, -1)[:, :, None]
+    masks = masks_of(np.hypot(*np.moveaxis(pixels - centres, -1, 0)).argmin(axis=-1))
+    labels = [f"kind {number}" for number in random.integers(0, kinds, len(masks))]
+    colours = apart(masks, labels)
+    for one, colour in zip(labels, colours, strict=True):
+        for other, another in zip(labels, colours, strict=True):
+            assert (one == other) == (colour == another)
+
+
+BOARD = Size(211, 307)
+
+
+def plate(*, left=10, top=10, side=90):
+    return RunLength.from_crop(np.ones((side, side), bool), left=left, top=top, size=BOARD)
+
+
+def test_a_tag_lies_on_the_middle_of_its_mask():
+    """With the label as it is, and letters that grow with the room there is."""
+    [large, small] = tags.place([plate(side=90), plate(left=240, top=150, side=31)], ["cat", "dog"])
+    assert (large.text, large.mask, small.text, small.mask) == ("cat", 0, "dog", 1)
+    x0, y0, x1, y1 = large.box
+    assert abs((x0 + x1) / 2 - 55) <= 1
+    assert abs((y0 + y1) / 2 - 55) <= 1
+    assert large.height > small.height >= tags.LEAST
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_tags_stay_in_the_picture_and_off_each_other(seed, count):
+    """However many masks there are, of whatever size; the largest one is never without."""
+    random = np.random.default_rng(seed)
+    masks = [
+        plate(left=int(left), top=int(top), side=int(side))
+        for left, top, side in zip(
+            random.integers(0, 250, count),
+            random.integers(0, 150, count),
+            random.integers(1, 57, count),
+            strict=True,
+        )
+    ]
+    laid = tags.place(masks, [f"thing {number}" for number in range(count)])
+    assert laid
+    covered = np.zeros(BOARD, int)
+    for tag in laid:
+        x0, y0, x1, y1 = tag.box
+        assert 0 <= x0 < x1 <= BOARD.width
+        assert 0 <= y0 < y1 <= BOARD.height
+        covered[y0:y1, x0:x1] += 1
+    assert covered.max() == 1
+
+
+def test_a_long_label_loses_its_middle():
+    """A tag is at most four tenths of the picture wide, and what no letter can show is marked."""
+    [tag] = tags.place([plate(side=150)], ["a very long phrase about nothing much at all"])
+    assert "..." in tag.text
+    assert tag.box.x1 - tag.box.x0 < 0.5 * BOARD.width
+    [tag] = tags.place([plate()], ["猫"])
+    assert tag.text == "?"
+
+
+def test_labels_are_white_on_a_dark_tag_of_their_colour():
+    """The rest of the picture is as without; a mask with an empty label has no tag."""
+    board = np.full((*BOARD, 3), 100, np.uint8)
+    masks = [plate(), plate(left=180)]
+    colours = [(200, 0, 0), (0, 0, 200)]
+    plain = drawn(board, masks, colours=colours)
+    written = drawn(board, masks, colours=colours, labels=["cat", ""])
+    [tag] = tags.place(masks, ["cat", ""])
+    x0, y0, x1, y1 = tag.box
+    changed = (plain != written).any(axis=2)
+    assert changed[y0:y1, x0:x1].mean() > 0.9
+    changed[y0:y1, x0:x1] = False
+    assert not changed.any()
+    inside = written[y0:y1, x0:x1].reshape(-1, 3)
+    assert (inside == 255).all(axis=1).any()
+    assert (inside == (90, 0, 0)).all(axis=1).any()
+
+
+def test_labels_and_numbers_share_a_tag():
+    """The number to index with comes first, and a mask without a label has its number alone."""
+    assert tags.texts(["cat", ""], numbers=True) == ["0 cat", "1"]
+    assert tags.texts(["cat", ""], numbers=False) == ["cat", ""]
+
+
+def test_empty_labels_change_no_picture():
+    """Where nothing is labelled all is drawn as it was before there were labels."""
+    for numbers in (False, True):
+        plain = drawn(GREY, [square()], numbers=numbers)
+        np.testing.assert_array_equal(drawn(GREY, [square()], numbers=numbers, labels=[""]), plain)
+    np.testing.assert_array_equal(drawn(GREY, [], labels=[]), GREY)
+
+
+def test_a_picture_too_small_for_its_label_has_none():
+    """Colours are those of the labels all the same."""
+    tiny = RunLength.from_mask(np.ones((5, 7), bool))
+    assert tags.place([tiny], ["cat"]) == []
+    overlay(np.full((5, 7, 3), 100, np.uint8), [tiny], labels=["cat"])
+
+
+def test_there_is_one_label_for_each_mask():
+    """More or fewer are refused."""
+    with pytest.raises(MaskError, match="1 masks, but 2 labels"):
+        overlay(GREY, [square()], labels=["cat", "dog"])
+
+
 @pytest.mark.parametrize(
     "masks",
     [
@@ -313,6 +430,8 @@ def test_numbers_need_a_pillow_with_letters(monkeypatch):
     monkeypatch.setattr(ImageFont, "load_default", missing)
     with pytest.raises(MissingExtraError, match="has no FreeType") as raised:
         overlay(GREY, [square()], numbers=True)
+    with pytest.raises(MissingExtraError, match="has no FreeType"):
+        overlay(GREY, [square()], labels=["cat"])
     assert "leave numbers out" in raised.value.hint
     overlay(GREY, [square()])
 

@@ -21,7 +21,10 @@ MASK_HINT = (
     "A hint is a 2-D array: bool or 0/1 at the image's own size, "
     "or the floating logits of an earlier answer"
 )
-NO_TEXT = "text is no prompt of `segment`: SAM 2 and the built-in model know no words, SAM 3 does"
+NO_TEXT = (
+    "text is no prompt of `segment`: SAM 2 and the built-in model know no words, SAM 3 does, "
+    "and is asked with `find`"
+)
 KINDS_HINT = "A prompt is `Points`, `Box`, `MaskHint`, or a `Prompt` that mixes them for one object"
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from promptseg.cli import prompts as typed
+from promptseg.concepts import Concept
 from promptseg.errors import ImageError, PromptError
 from promptseg.geometry import Box
 from promptseg.prompts import Points, Prompt
@@ -81,3 +82,22 @@ def test_the_hint_shows_the_form():
     with pytest.raises(PromptError) as caught:
         typed.parse(boxes=["1 2 3 4"])
     assert "--box 320,200,410,310" in caught.value.hint
+
+
+def test_texts_are_concepts_and_examples_belong_to_the_only_one():
+    """Each text is asked by itself; boxes without a text are a concept of their own."""
+    assert typed.parse_concepts(texts=["cat", "red car"]) == [Concept("cat"), Concept("red car")]
+    boxes = {"examples": ["1,2,3,4", "5,6,7,8"], "counterexamples": ["2,3,5,7"]}
+    examples = {"include": [(1, 2, 3, 4), (5, 6, 7, 8)], "exclude": [(2, 3, 5, 7)]}
+    assert typed.parse_concepts(texts=["cat"], **boxes) == [Concept("cat", **examples)]
+    assert typed.parse_concepts(**boxes) == [Concept(**examples)]
+
+
+def test_what_belongs_to_segment_is_sent_there():
+    """The hint has the command, and what to say for things like one that is shown."""
+    with pytest.raises(PromptError, match="`find` takes no `--point`") as caught:
+        typed.parse_concepts(texts=["cat"], points=["3,5"])
+    assert "promptseg segment --point" in caught.value.hint
+    with pytest.raises(PromptError, match="`find` takes no `--box`") as caught:
+        typed.parse_concepts(boxes=["1,2,3,4"])
+    assert "--example" in caught.value.hint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from promptseg.formats import overlay
@@ -47,3 +49,17 @@ def test_numbers_are_written_on_request(tmp_path):
     changed = (plain != numbered).any(axis=2)
     assert changed.any()
     assert not changed[~mask[0]].any()
+
+
+def test_labels_are_written_where_there_are_any(tmp_path):
+    """Two masks of one label look alike in the file, and differ from those of another."""
+    image = np.full((131, 211, 3), 90, np.uint8)
+    stack = np.zeros((3, 131, 211), bool)
+    for number in range(3):
+        stack[number, 5:120, 70 * number + 5 : 70 * number + 60] = True
+    masks = replace(Masks.from_numpy(stack), labels=np.array(["cat", "dog", "cat"]))
+    drawn = images.read(overlay.write(image, masks, tmp_path / "labelled.png"))
+    np.testing.assert_array_equal(drawn[20, 20], drawn[20, 160])
+    assert (drawn[20, 20] != drawn[20, 90]).any()
+    assert (drawn == 255).all(axis=2).any()
+    np.testing.assert_array_equal(np.asarray(masks.plot(image)), drawn)

@@ -1,7 +1,7 @@
 """The `promptseg` program: finds the command, and translates errors into lines and exit statuses.
 
 A command is a module of this package with a function `register(app: typer.Typer) -> None` that adds
-itself, or a group, to `app` under the module's own name. Its function may return an exit status,
+itself, or a group, to `app` under its name in `COMMANDS`. Its function may return an exit status,
 and raises `PromptsegError` for whatever the user can fix. It imports nothing heavy when loaded.
 """
 
@@ -20,7 +20,19 @@ from promptseg.cli import console
 from promptseg.cli.console import INTERRUPTED, NOTHING_DONE, OK
 from promptseg.errors import PromptsegError
 
-COMMANDS = ("segment", "everything", "convert", "models", "doctor", "evaluate", "train", "bench")
+# Each command by its name, and the module that has it.
+COMMANDS = {
+    "segment": "segment",
+    "find": "find",
+    "everything": "everything",
+    "run": "queries",
+    "convert": "convert",
+    "models": "models",
+    "doctor": "doctor",
+    "evaluate": "evaluate",
+    "train": "train",
+    "bench": "bench",
+}
 
 
 def run() -> None:
@@ -64,7 +76,7 @@ def build(first: str = "") -> typer.Typer:
     )
     app.callback()(_program)
     for name in (first,) if first in COMMANDS else COMMANDS:
-        import_module(f"promptseg.cli.{name}").register(app)
+        import_module(f"promptseg.cli.{COMMANDS[name]}").register(app)
     return app
 
 

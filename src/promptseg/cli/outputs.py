@@ -15,7 +15,7 @@ import numpy as np
 from promptseg.cli.formats import Format
 from promptseg.errors import ConfigError, OutputError, reason
 from promptseg.formats import coco, geojson, index, labelme, overlay, png, sam, svg, yolo
-from promptseg.formats.answers import Answer
+from promptseg.formats.answers import Answer, label_of
 from promptseg.formats.contact_sheet import ContactSheet, columns_for
 from promptseg.formats.places import unique_names
 from promptseg.io.images import SUFFIXES
@@ -23,6 +23,7 @@ from promptseg.prompts import Prompt
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
 
+FOLDER_HINT = "Name a folder with `-o`, and each file gets a name of its own"
 NUMBER = re.compile(r"-\d+\.png$")
 
 Write = Callable[[Sequence[Answer], Path], list[Path]]
@@ -88,7 +89,7 @@ class Outputs:
         self.file = file
         self._names = unique_names(inputs)
         self._named_alike = Counter(path.name for path in inputs)
-        self._answers: list[Answer] = []
+        self._answers: dict[Path, Answer] = {}
         self._numbers = numbers
         self._sheet: ContactSheet | None = None
         if Format.SHEET in formats:
@@ -127,7 +128,7 @@ class Outputs:
         if self._sheet is not None and image is not None:
             self._sheet.add(path.name, image, masks)
         if self._of_run():
-            self._answers.append(answer)
+            self._answers[path] = answer
         return written
 
     def is_of_run(self, file: Path) -> bool:
@@ -137,15 +138,18 @@ class Outputs:
     def documents(self) -> list[Path]:
         """Write the files of the whole run, with all images done so far, and return them.
 
+        Images are in the order of the inputs, whichever was done first.
+
         Raises:
             OutputError: one cannot be written.
         """
         if not self._answers:
             return []
+        answers = [self._answers[path] for path in self._inputs if path in self._answers]
         files = [
             file
             for kind, target in self._of_run().items()
-            for file in KINDS[kind].write(self._answers, target)
+            for file in KINDS[kind].write(answers, target)
         ]
         return files + (self._sheet.finish() if self._sheet else [])
 
@@ -255,6 +259,25 @@ def plan(
     return outputs
 
 
+def plan_folder(
+    folder: Path, formats: Sequence[Format], inputs: Sequence[Path], *, read: Sequence[Path]
+) -> Outputs:
+    """Make the folder in which each of the formats goes, beside what is there already.
+
+    Raises:
+        ConfigError: the folder has the name of a file.
+        OutputError: it cannot be made or written to, or a file to write is one of the inputs or of
+            what else is read.
+    """
+    if _is_file_name(folder):
+        raise ConfigError(f"several files are written, and `{folder}` is one", hint=FOLDER_HINT)
+    outputs = Outputs(inputs, tuple(dict.fromkeys(formats)), folder)
+    outputs.require_apart([*inputs, *read])
+    outputs.require_distinct()
+    outputs.require_writable()
+    return outputs
+
+
 def json_line(path: Path, masks: Masks, files: Sequence[Path]) -> str:
     """Describe the masks of one image as one line of JSON; boxes are x0, y0, x1, y1, half-open."""
     return json.dumps(
@@ -274,6 +297,7 @@ def _record(masks: Masks, i: int) -> dict[str, object]:
     return {
         "object": int(masks.objects[i]),
         "candidate": int(masks.candidates[i]),
+        "label": label_of(masks, i),
         "score": round(float(masks.scores[i]), 6),
         "presence": round(float(masks.presence[i]), 6),
         "confident": bool(masks.confident[i]),
@@ -281,6 +305,7 @@ def _record(masks: Masks, i: int) -> dict[str, object]:
         "box": [int(edge) for edge in run.box],
         "stability": _known(masks.stability, i),
         "point": _known(masks.points, i),
+        "predicted_box": _known(masks.predicted_boxes, i),
         "rle": run.to_coco(),
     }
 
@@ -303,7 +328,7 @@ def _plan_file(
         many = f"{len(kinds)} formats" if len(kinds) > 1 else f"{len(inputs)} images"
         raise ConfigError(
             f"{many} do not fit in the one file `{output}`",
-            hint="Name a folder with `-o`, and each file gets a name of its own",
+            hint=FOLDER_HINT,
         )
     right = KINDS[kinds[0]].suffix
     if suffix != right:

@@ -1,10 +1,11 @@
-"""Prompts as they are typed: `--point X,Y`, `--box X0,Y0,X1,Y1`, `--mask HINT.png`."""
+"""Prompts as they are typed: `--point X,Y`, `--box X0,Y0,X1,Y1`, `--text cat`, ..."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from promptseg.concepts import Concept
 from promptseg.errors import PromptError
 from promptseg.geometry import Box
 from promptseg.io import images
@@ -29,7 +30,11 @@ def parse(
         ImageError: the mask cannot be read.
     """
     if text is not None:
-        raise PromptError(NO_TEXT, hint="Say what to segment with --point, --box or --mask")
+        raise PromptError(
+            NO_TEXT,
+            hint=f"Every `{text[:40]}` is found by `promptseg find --text`; say what to segment "
+            "with --point, --box or --mask",
+        )
     one_object = bool(points or exclude or mask)
     if not (one_object or boxes):
         raise PromptError(
@@ -50,6 +55,45 @@ def parse(
             hint=MaskHint(images.read_mask(mask, max_pixels=max_pixels)) if mask else None,
         )
     ]
+
+
+def parse_concepts(
+    *,
+    texts: Sequence[str] = (),
+    examples: Sequence[str] = (),
+    counterexamples: Sequence[str] = (),
+    points: Sequence[str] = (),
+    boxes: Sequence[str] = (),
+) -> list[Concept]:
+    """Make the concepts of one run: each text is one, and examples belong to the only one.
+
+    Raises:
+        PromptError: there is none, one is malformed, several texts come with examples, or it is
+            asked with what belongs to `segment`.
+    """
+    for flag, given in (("--point", points), ("--box", boxes)):
+        if given:
+            raise PromptError(
+                f"`find` takes no `{flag}`: it looks for every thing of a kind, not for one object",
+                hint=f"For one object ask `promptseg segment {flag}`; for things like one that you "
+                "show give its box with --example",
+            )
+    include, exclude = (
+        [Box.from_sequence(_numbers(flag, box, "X0,Y0,X1,Y1")) for box in given]
+        for flag, given in (("--example", examples), ("--counterexample", counterexamples))
+    )
+    if not (texts or include or exclude):
+        raise PromptError(
+            "nothing to find was given", hint="Say what to find with --text or --example"
+        )
+    if len(texts) > 1 and (include or exclude):
+        raise PromptError(
+            f"examples belong to one concept, but {len(texts)} texts are that many",
+            hint="Give one text with them, or run once for each",
+        )
+    if len(texts) > 1:
+        return [Concept(text) for text in texts]
+    return [Concept(texts[0] if texts else None, include=include, exclude=exclude)]
 
 
 def _points(points: Sequence[str], exclude: Sequence[str]) -> Points | None:

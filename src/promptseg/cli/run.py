@@ -26,13 +26,27 @@ logger = logging.getLogger(__name__)
 # Masks that a summary lists one by one.
 SHOWN = 8
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+ENDED_EARLY = "the search ended early, there may be more"
+
+
+def _summary(masks: Masks) -> str:
+    if not len(masks):
+        return "no masks"
+    parts = [
+        f"{int(run.area)} pixels (score {score:.2f})"
+        for run, score in zip(masks.runs[:SHOWN], masks.scores, strict=False)
+    ]
+    noun = "mask" if len(masks) == 1 else "masks"
+    more = ", ..." if len(masks) > SHOWN else ""
+    return f"{len(masks)} {noun}: {', '.join(parts)}{more}"
 
 
 @dataclass(frozen=True)
 class Run:
     """The same question asked of one image after another; `prompts` are drawn on overlays.
 
-    A `tiled` one is asked of windows of each; only pictures need the whole image.
+    A `tiled` one is asked of windows of each; only pictures need the whole image. `summary` says
+    in a line what was found, `unfinished` what it means where that may not be all.
     """
 
     ask: Callable[[ImageArray | LargeImage], Masks]
@@ -41,6 +55,8 @@ class Run:
     as_json: bool
     prompts: Sequence[Prompt] = ()
     tiled: bool = False
+    summary: Callable[[Masks], str] = _summary
+    unfinished: str = ENDED_EARLY
 
     def attempt(self, path: Path) -> bool:
         """Ask of one image and hand out the answer; where that fails, say why and return false.
@@ -59,9 +75,9 @@ class Run:
                 masks = self.ask(image)
             files = self.outputs.write(image, path, masks, self.prompts)
         except PromptsegError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM:
+            if has_no_room(error):
                 raise
-            console.problem(_about(path, error), hint=error.hint)
+            console.problem(about(path, error), hint=error.hint)
             return False
         self._report(path, masks, files)
         return True
@@ -80,11 +96,11 @@ class Run:
         if not masks.areas.all():
             logger.warning("%s: a mask has no pixels", path)
         if not masks.complete:
-            logger.warning("%s: the search ended early, there may be more", path)
+            logger.warning("%s: %s", path, self.unfinished)
         if self.as_json:
             console.show(outputs.json_line(path, masks, files))
         elif not self.outputs.formats:
-            console.show(f"{path}: {_summary(masks)}")
+            console.show(f"{path}: {self.summary(masks)}")
         else:
             for file in files:
                 # Files of the whole run are not there yet; `finish` names them.
@@ -132,18 +148,11 @@ def find(arguments: Sequence[str]) -> tuple[list[Path], int]:
     return list(found), missing
 
 
-def _about(path: Path, error: PromptsegError) -> str:
+def about(path: Path, error: PromptsegError) -> str:
     """Name the image in a message that does not do so itself."""
     return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
-def _summary(masks: Masks) -> str:
-    if not len(masks):
-        return "no masks"
-    parts = [
-        f"{int(run.area)} pixels (score {score:.2f})"
-        for run, score in zip(masks.runs[:SHOWN], masks.scores, strict=False)
-    ]
-    noun = "mask" if len(masks) == 1 else "masks"
-    more = ", ..." if len(masks) > SHOWN else ""
-    return f"{len(masks)} {noun}: {', '.join(parts)}{more}"
+def has_no_room(error: PromptsegError) -> bool:
+    """Tell whether a file could not be written as none could be, so that it is no use to go on."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM

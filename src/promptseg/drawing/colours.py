@@ -8,7 +8,7 @@ import numpy as np
 
 from promptseg.drawing.coverage import Grid, owners
 from promptseg.masks import RunLength, overlaps
-from promptseg.shapes import FlagArray, OverlapArray
+from promptseg.shapes import FlagArray, IndexArray, OverlapArray
 
 Colour = tuple[int, int, int]
 
@@ -53,20 +53,24 @@ TO_OKLAB = np.array(
 )
 
 
-def apart(masks: Sequence[RunLength]) -> list[Colour]:
+def apart(masks: Sequence[RunLength], labels: Sequence[str] | None = None) -> list[Colour]:
     """Choose colours of the palette so that masks which are seen side by side, or overlap, differ.
 
-    Each mask gets the palette's colour of its turn, unless that is too like a neighbour's; then the
-    next one that is unlike them all, or, where there is none, the least alike. What is seen side by
-    side counts before what overlaps. Masks with many neighbours choose first.
+    Masks of one label that is not empty have one colour, and count as one mask; labels differ
+    wherever they are, as far as the palette reaches. Each mask gets the palette's colour of its
+    turn, unless that is too like a neighbour's; then the next one that is unlike them all, or,
+    where there is none, the least alike. What is seen side by side counts before what overlaps.
+    Masks with many neighbours choose first.
     """
     if not masks:
         return []
-    beside = side_by_side(masks)
-    meets = overlaps(masks, masks) > 0
-    np.fill_diagonal(meets, val=False)
+    labels = labels or [""] * len(masks)
+    groups = _groups(labels)
+    named = np.array([bool(label) for label in labels])
+    beside = _between(groups, side_by_side(masks) | (named & named[:, None]))
+    meets = _between(groups, overlaps(masks, masks) > 0)
     unlike = np.minimum(_differences(), ENOUGH)
-    chosen = np.full(len(masks), -1)
+    chosen = np.full(len(beside), -1)
     for index in np.argsort(-beside.sum(axis=1), kind="stable").tolist():
         first, second = (
             unlike[:, chosen[near[index] & (chosen >= 0)]].min(axis=1, initial=ENOUGH)
@@ -74,7 +78,25 @@ def apart(masks: Sequence[RunLength]) -> list[Colour]:
         )
         turn = np.roll(np.arange(len(PALETTE)), -index)
         chosen[index] = turn[np.lexsort((-second[turn], -first[turn]))[0]]
-    return [PALETTE[index] for index in chosen.tolist()]
+    return [PALETTE[index] for index in chosen[groups].tolist()]
+
+
+def _groups(labels: Sequence[str]) -> IndexArray:
+    """Number each mask by its label, in the order they come; one without is a group of its own."""
+    numbers: dict[str | int, int] = {}
+    return np.array(
+        [numbers.setdefault(label or i, len(numbers)) for i, label in enumerate(labels)]
+    )
+
+
+def _between(groups: IndexArray, masks: FlagArray) -> FlagArray:
+    """Tell of every two groups whether any two masks of them are told of, other than of one."""
+    count = int(groups.max()) + 1
+    found = np.zeros((count, count), np.bool_)
+    one, other = np.nonzero(masks)
+    found[groups[one], groups[other]] = True
+    np.fill_diagonal(found, val=False)
+    return found
 
 
 def side_by_side(masks: Sequence[RunLength]) -> FlagArray:

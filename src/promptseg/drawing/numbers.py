@@ -57,29 +57,44 @@ def place(masks: Sequence[RunLength]) -> list[Number]:
     A number stands in the middle of the largest circle there, as large as the circle allows. A
     mask without room, such as one that others hide, has none.
     """
-    if not masks:
-        return []
-    size = masks[0].size
-    grid = Grid.coarse(size)
-    seen = owners(masks, grid)
-    cell = min(size.height / grid.cells.height, size.width / grid.cells.width)
     font = letters.font(MEASURED)
     found = []
-    for index, mask in enumerate(masks):
-        window = grid.window(mask.box)
-        inside = seen[window] == index
-        if not inside.any():
-            continue
-        row, column, radius = _middle(inside)
+    for index, (x, y, radius) in middles(masks).items():
         x0, y0, x1, y1 = letters.extent(str(index), font)
-        height = _height(MEASURED * 2 * radius * cell / math.hypot(x1 - x0, y1 - y0), size)
-        if height:
-            x, y = grid.middle(window[0].start + row, window[1].start + column)
+        fitting = MEASURED * 2 * radius / math.hypot(x1 - x0, y1 - y0)
+        if height := height_within(fitting, masks[index].size):
             found.append(Number(str(index), x, y, height))
     return found
 
 
-def _height(fitting: float, size: Size) -> int:
+class Spot(NamedTuple):
+    """The middle of what is seen of a mask, and the circle round it, in pixels of the image."""
+
+    x: float
+    y: float
+    radius: float
+
+
+def middles(masks: Sequence[RunLength]) -> dict[int, Spot]:
+    """Find the middle of each mask that is seen: that of the largest circle which fits there."""
+    if not masks:
+        return {}
+    size = masks[0].size
+    grid = Grid.coarse(size)
+    seen = owners(masks, grid)
+    cell = min(size.height / grid.cells.height, size.width / grid.cells.width)
+    found = {}
+    for index, mask in enumerate(masks):
+        window = grid.window(mask.box)
+        inside = seen[window] == index
+        if inside.any():
+            row, column, radius = _middle(inside)
+            x, y = grid.middle(window[0].start + row, window[1].start + column)
+            found[index] = Spot(x, y, radius * cell)
+    return found
+
+
+def height_within(fitting: float, size: Size) -> int:
     """Choose how high letters are in a picture of `size`, where so high ones fit; 0 if too low."""
     diagonal = math.hypot(*size)
     if fitting < max(LEAST, LEAST_SHARE * diagonal):

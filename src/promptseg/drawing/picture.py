@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from promptseg.drawing import marks as prompts
-from promptseg.drawing import numbers as labels
-from promptseg.drawing import outlines
+from promptseg.drawing import numbers as digits
+from promptseg.drawing import outlines, tags
 from promptseg.drawing.colours import Colour, apart
 from promptseg.drawing.marks import Marks
 from promptseg.drawing.paint import tint
@@ -31,17 +31,19 @@ def overlay(
     opacity: float = 0.45,
     marks: Marks | None = None,
     numbers: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> Image.Image:
     """Draw masks over their image: a colour inside, a light and a dark line along the edge.
 
     Small masks lie on large ones, whose lines are faint there. Colours, where not given, come from
     a palette, such that masks which touch or overlap differ. `numbers` writes i on the mask that is
-    `masks[i]`, where there is room for it.
+    `masks[i]`, where there is room for it. `labels`, one for each mask and empty where there is
+    none, are written on tags, and masks of one label have one colour.
 
     Raises:
         ImageError: the image is neither Pillow's nor H W 3 uint8.
-        MaskError: a mask has another size than the image.
-        MissingExtraError: numbers are asked for, and this build of Pillow has no letters.
+        MaskError: a mask has another size than the image, or there is no label for each.
+        MissingExtraError: something is to be written, and this build of Pillow has no letters.
     """
     pixels = image.convert("RGB") if isinstance(image, Image.Image) else image
     canvas = np.array(pixels)
@@ -51,7 +53,9 @@ def overlay(
     for mask in masks:
         if mask.size != size:
             raise MaskError(f"the image is {size}, but a mask is {mask.size}")
-    chosen = apart(masks) if colours is None else colours
+    if labels is not None and len(labels) != len(masks):
+        raise MaskError(f"{len(masks)} masks, but {len(labels)} labels")
+    chosen = apart(masks, labels) if colours is None else colours
     layers = sorted(zip(masks, chosen, strict=True), key=lambda layer: -layer[0].area)
     width = line_width(size)
     margin = outlines.reach(width)
@@ -64,8 +68,10 @@ def overlay(
     if marks is not None:
         prompts.draw(canvas, marks, width=width)
     picture = Image.fromarray(canvas)
-    if numbers:
-        labels.draw(picture, masks)
+    if labels is not None and any(labels):
+        tags.draw(picture, masks, tags.texts(labels, numbers=numbers), chosen)
+    elif numbers:
+        digits.draw(picture, masks)
     return picture
 
 

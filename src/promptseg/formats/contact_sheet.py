@@ -162,7 +162,8 @@ def tile(
     small = Size(*(max(round(length * fit), 1) for length in size))
     photo = photo.resize(small[::-1], Image.Resampling.LANCZOS, reducing_gap=3)
     runs = [shrink(mask, small) for mask in masks.runs]
-    picture = drawing.overlay(photo, runs, numbers=numbers)
+    labels = None if masks.labels is None else masks.labels.tolist()
+    picture = drawing.overlay(photo, runs, numbers=numbers, labels=labels)
     return _captioned(picture, [(str(name), INK), (counted(masks), PALE_INK)], side=side)
 
 

@@ -25,15 +25,22 @@ def write(
 ) -> Path:
     """Write the image with the masks over it and, where given, the prompts that asked for them.
 
-    `numbers` writes i on the mask that is `masks[i]`, where there is room.
+    `numbers` writes i on the mask that is `masks[i]`, where there is room. Masks that have labels
+    are drawn with them, in one colour for each label.
 
     Raises:
         ImageError: the image is not H W 3 uint8.
         MaskError: the masks are not of the image's size.
-        MissingExtraError: numbers are asked for, and this build of Pillow cannot draw fonts.
+        MissingExtraError: there are numbers or labels, and this build of Pillow draws no fonts.
         OutputError: the file cannot be written.
     """
-    picture = drawing.overlay(image, masks.runs, marks=marks(prompts), numbers=numbers)
+    picture = drawing.overlay(
+        image,
+        masks.runs,
+        marks=marks(prompts),
+        numbers=numbers,
+        labels=None if masks.labels is None else masks.labels.tolist(),
+    )
     return write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 

@@ -1,0 +1,104 @@
+"""`promptseg run`: a file of queries about many images, answered once and never twice."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptseg import settings
+from promptseg.cli import console, flags
+from promptseg.cli.formats import METAVAR, Format
+from promptseg.errors import OutputError, PromptsegError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("run")(run)
+
+
+def run(
+    queries: Annotated[
+        Path,
+        typer.Argument(
+            metavar="QUERIES.jsonl",
+            help="One line of JSON for each image, with its queries: docs/queries.md.",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for results.jsonl and for the files of the formats.",
+            show_default=False,
+        ),
+    ],
+    model: flags.Model = None,
+    device: flags.Device = None,
+    dtype: flags.Dtype = None,
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option(
+            "--format",
+            metavar=METAVAR,
+            help="What to write beside results.jsonl, of each image with all its queries. "
+            "Repeatable.",
+        ),
+    ] = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Answer a file of queries about many images.
+
+    Queries are of find, segment and everything, mixed, any number about each image. Each answer is
+    a line of DIR/results.jsonl as soon as it is known. The same command goes on where it stopped:
+    what is done there, by the same model about the same image, is not done again, and what failed
+    is tried again. A line that cannot be understood, an image or a query that fails is named, and
+    the others are done.
+    """
+    # Here and not above, so that `--help` is quick: these load numpy and Pillow.
+    from promptseg import queries as files
+    from promptseg.cli import outputs
+    from promptseg.cli import run as shared
+    from promptseg.cli.job import Job
+    from promptseg.formats.outcomes import FILE_NAME, ROOM_HINT, OutcomeLog
+
+    console.listen(quiet=quiet)
+    defaults = settings.load()
+    asked, broken = files.read(queries)
+    for line, error in broken:
+        console.problem(f"{queries}, line {line}: {error}", hint=error.hint)
+    if not asked:
+        return console.NOTHING_DONE
+    results = output / FILE_NAME
+    if results.resolve() == queries.resolve():
+        raise OutputError(
+            f"results would go into the file of queries, `{queries}`",
+            hint="Give that file another name, or choose another folder with `-o`",
+        )
+    paths = [image.path for image in asked]
+    read = [queries, *(each.mask for image in asked for each in image.questions if each.mask)]
+    places = outputs.plan_folder(output, formats or (), paths, read=read)
+    total = sum(len(image.questions) for image in asked)
+    with OutcomeLog(results) as log:
+        loaded = shared.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
+        job = Job(loaded, places, log, defaults.max_pixels)
+        try:
+            steps = job.answer(asked)
+            try:
+                deque(console.progress(steps, total=total, label="run", quiet=quiet), maxlen=0)
+            except KeyboardInterrupt:
+                job.finish()
+                raise
+            job.finish()
+        except PromptsegError as error:
+            console.problem(str(error), hint=ROOM_HINT if shared.has_no_room(error) else error.hint)
+            job.unwritten += 1
+    if not quiet:
+        console.note(job.said)
+    return shared.status(job.done, of=total, missing=len(broken) + job.unwritten)

@@ -1,0 +1,235 @@
+"""What queries came to, one line of JSON each: appended as it is known, and read back.
+
+A line has the `image` and the `id` of its query, the `verb`, the `key` (`queries.Question.key`) and
+either `size`, `complete` and `masks`, or an `error`. docs/queries.md explains each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from promptseg.errors import MaskError, OutputError, PromptsegError, reason
+from promptseg.formats.answers import Found, assemble, facts_of, label_of, read_facts
+from promptseg.geometry import Size
+from promptseg.io.files import write_atomically
+from promptseg.masks import RunLength
+from promptseg.results import Masks
+
+FILE_NAME = "results.jsonl"
+ROOM_HINT = "What is done is kept: make room, and go on with the same command"
+
+
+class Name(NamedTuple):
+    """What a query is known by: its image as the file of queries names it, and its id."""
+
+    image: str
+    id: str
+
+
+class Place(NamedTuple):
+    """Where in the file masks are, and what they are an answer to."""
+
+    start: int
+    key: str
+
+
+class OutcomeLog:
+    """A file of outcomes that grows line by line; what was found is read back from it.
+
+    A later line of a query replaces an earlier one, but an error none that has masks. The last
+    line, where it was cut short, is dropped.
+
+    Raises:
+        OutputError: the file cannot be read or written to, or has lines that are no outcomes.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._found: dict[Name, Place] = {}
+        self._failed: dict[Name, int] = {}
+        self._lines = 0
+        try:
+            self.path.touch()
+            whole = self._scan()
+            # Unbuffered, so that nothing which found no room is tried again later on.
+            self._writer = self.path.open("ab", buffering=0)
+            self._writer.truncate(whole)
+        except OutputError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"cannot write `{self.path}`: {reason(error)}",
+                hint="Choose another folder with `-o`",
+            ) from error
+
+    def __enter__(self) -> OutcomeLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def knows(self, name: Name, key: str | None = None) -> bool:
+        """Whether it has masks of a query, if a key is given of this very one."""
+        place = self._found.get(name)
+        return place is not None and key in (None, place.key)
+
+    def add(self, name: Name, verb: str, key: str, outcome: Masks | PromptsegError) -> None:
+        """Append what a query came to; once this returns, the line is with the operating system.
+
+        Raises:
+            OutputError: it cannot be written; of its line nothing is left.
+            MaskError: a number of a mask is not finite.
+        """
+        said = outcome_to_json(outcome)
+        start = self._append({**name._asdict(), "verb": verb, "key": key, **said})
+        if isinstance(outcome, Masks):
+            self._found[name] = Place(start, key)
+            self._failed.pop(name, None)
+        else:
+            self._failed[name] = start
+
+    def masks(self, name: Name, key: str) -> Masks | None:
+        """Return the masks of this very query, None where it has none.
+
+        Raises:
+            OutputError: they cannot be read.
+        """
+        place = self._found.get(name)
+        if place is None or place.key != key:
+            return None
+        try:
+            with self.path.open("rb") as file:
+                file.seek(place.start)
+                return masks_from_json(json.loads(file.readline()))
+        except (OSError, ValueError) as error:
+            raise OutputError(f"cannot read `{self.path}`: {reason(error)}") from error
+
+    def forgive(self, name: Name) -> None:
+        """Drop the error that a query came to after it had masks, since these still hold."""
+        self._failed.pop(name, None)
+
+    def tidy(self) -> None:
+        """End writing, and leave out the lines that later ones have replaced.
+
+        Raises:
+            OutputError: the file cannot be written anew; it stays as it was.
+        """
+        self._writer.close()
+        kept = sorted([*(place.start for place in self._found.values()), *self._failed.values()])
+        if len(kept) < self._lines:
+            write_atomically(self.path, lambda file: self._copy(kept, file))
+
+    def _scan(self) -> int:
+        """Learn which outcomes are there, and how long the file is without a line cut short."""
+        start = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                self._learn(line, number, start)
+                start += len(line)
+        return start
+
+    def _learn(self, line: bytes, number: int, start: int) -> None:
+        said = _outcome(line)
+        if said is None:
+            raise OutputError(
+                f"line {number} of `{self.path}` is no result of a query",
+                hint="Choose another folder with `-o`, or move that file away",
+            )
+        name = Name(said["image"], said["id"])
+        if "error" in said:
+            self._failed[name] = start
+        else:
+            self._found[name] = Place(start, said["key"])
+            self._failed.pop(name, None)
+        self._lines += 1
+
+    def _append(self, said: Mapping[str, object]) -> int:
+        line = json.dumps(said, allow_nan=False).encode() + b"\n"
+        start = self._writer.seek(0, os.SEEK_END)
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._writer.write(rest) :]
+        except OSError as error:
+            # A part of a line, were it left, would be dropped the next time.
+            with suppress(OSError):
+                self._writer.truncate(start)
+            raise OutputError(
+                f"cannot write `{self.path}`: {reason(error)}", hint=ROOM_HINT
+            ) from error
+        self._lines += 1
+        return start
+
+    def _copy(self, kept: list[int], file: BinaryIO) -> None:
+        with self.path.open("rb") as source:
+            for start in kept:
+                source.seek(start)
+                file.write(source.readline())
+
+
+def outcome_to_json(outcome: Masks | PromptsegError) -> dict[str, object]:
+    """Describe masks, or why there are none; boxes are x0, y0, x1, y1, a mask's own half-open.
+
+    Raises:
+        MaskError: a number is not finite.
+    """
+    if isinstance(outcome, PromptsegError):
+        kind = type(outcome).__name__
+        return {"error": {"kind": kind, "message": str(outcome), "hint": outcome.hint}}
+    height, width = outcome.size
+    return {
+        "size": {"height": height, "width": width},
+        "complete": outcome.complete,
+        "masks": [_mask(outcome, i) for i in range(len(outcome))],
+    }
+
+
+def masks_from_json(said: Mapping[str, Any]) -> Masks:
+    """Read back what `outcome_to_json` says of masks, but for predicted boxes.
+
+    Raises:
+        MaskError: it is no such record.
+    """
+    try:
+        size = Size(said["size"]["height"], said["size"]["width"])
+        found = [
+            Found(RunLength.from_coco(each["rle"]), each["label"], read_facts(each))
+            for each in said["masks"]
+        ]
+        return assemble(size, found, complete=said["complete"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MaskError(f"a result of a query lacks {error}") from error
+
+
+def _mask(masks: Masks, i: int) -> dict[str, object]:
+    run = masks.runs[i]
+    record: dict[str, object] = {
+        "label": label_of(masks, i),
+        "area": int(run.area),
+        "box": [int(edge) for edge in run.box],
+        **facts_of(masks, i),
+    }
+    if masks.predicted_boxes is not None:
+        record["predicted_box"] = np.round(masks.predicted_boxes[i], 3).tolist()
+    return {**record, "rle": run.to_coco()}
+
+
+def _outcome(line: bytes) -> dict[str, Any] | None:
+    """Read a line, None where it is no outcome."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    words = ("image", "id", "verb", "key")
+    if not isinstance(said, dict) or not all(isinstance(said.get(word), str) for word in words):
+        return None
+    return said if "error" in said or {"size", "complete", "masks"} <= said.keys() else None
