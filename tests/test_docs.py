@@ -20,11 +20,15 @@ from promptseg.nn.sam2.config import TINY
 from promptseg.nn.sam2.model import Sam2Network
 from promptseg.weights.convert import convert
 from seeded import fill
+from small_sam3 import small_sam3
 from stored_sam2 import no_network
 
 __all__ = ["no_network"]
 
 CHECKPOINT = Path("checkpoints/sam2.1_hiera_tiny.pt")
+SAM3 = Path("checkpoints/sam3.pt")
+# Commands that the model in the package can do.
+RUNNABLE = tuple(f"promptseg {name} " for name in ("segment", "everything", "convert", "run"))
 GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -53,11 +57,21 @@ def have_checkpoint(path):
     convert(fill(network, seed=3), path, "meta")
 
 
+def have_sam3(path):
+    """Put a small SAM 3 with random weights where a guide expects Meta's own file."""
+    path.parent.mkdir(exist_ok=True)
+    made = path.with_suffix(".safetensors")
+    convert(small_sam3(), made, "promptseg")
+    made.rename(path)
+
+
 @having("python")
 def test_python_blocks_run(guide, workplace, no_network):
     """The python blocks of a document run, top to bottom."""
     if str(CHECKPOINT) in guide.read_text():
         have_checkpoint(CHECKPOINT)
+    if str(SAM3) in guide.read_text():
+        have_sam3(SAM3)
     exec(compile("\n".join(blocks(guide, "python")), str(guide), "exec"), {})
 
 
@@ -68,7 +82,7 @@ def test_commands_run(guide, workplace):
         line
         for block in blocks(guide, "sh")
         for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith(("promptseg segment", "promptseg everything", "promptseg convert"))
+        if line.startswith(RUNNABLE)
     ]
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command

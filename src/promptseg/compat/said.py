@@ -1,4 +1,4 @@
-"""The arrays in which `sam2` is told of objects, taken apart as prompts."""
+"""The arrays in which `sam2` and `sam3` are told of objects, taken apart as prompts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Size
 from promptseg.prompts import Box, MaskHint, Points, Prompt
+from promptseg.shapes import BoxArray, IndexArray
+
+
+class ExamplesSaid(NamedTuple):
+    """Example boxes in pixels of the image; labels are 1 for what is meant, 0 for what is not."""
+
+    boxes: BoxArray
+    labels: IndexArray
 
 
 class Said(NamedTuple):
@@ -57,6 +66,29 @@ class Said(NamedTuple):
         ]
 
 
+def examples_said(
+    boxes: ArrayLike | Tensor | None, labels: ArrayLike | Tensor | None, size: Size
+) -> ExamplesSaid:
+    """Read the example boxes of one question about an image of `size`, of which there may be none.
+
+    Raises:
+        PromptError: a box is malformed or lies outside, or there is not one label for each.
+    """
+    rows, kinds = _array(boxes, "boxes"), _array(labels, "labels")
+    rows = np.zeros((0, 4)) if rows is None or not rows.size else rows
+    kinds = np.zeros(0) if kinds is None else kinds
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        raise PromptError(f"example boxes have shape (n, 4), got {rows.shape}")
+    if kinds.shape != rows.shape[:1] or not np.isin(kinds, (0, 1)).all():
+        raise PromptError(
+            f"{len(rows)} example boxes need as many labels, got {kinds.tolist()}",
+            hint="True says that a box shows what is meant, False that it does not",
+        )
+    for row in rows:
+        Box.from_sequence(row).require_overlap(size)
+    return ExamplesSaid(rows, kinds.astype(np.int64))
+
+
 def _prompt(
     points: np.ndarray | None,
     labels: np.ndarray | None,
@@ -87,7 +119,7 @@ def _fitting(points: np.ndarray, scale: tuple[int, int]) -> ArrayLike:
     return scale if points.shape[-1] == 2 else 1
 
 
-def _array(values: ArrayLike | None, what: str) -> np.ndarray | None:
+def _array(values: ArrayLike | Tensor | None, what: str) -> np.ndarray | None:
     if values is None:
         return None
     try:
