@@ -12,7 +12,8 @@ import pytest
 
 from promptseg.cli import advice, console
 from promptseg.cli.main import main
-from promptseg.weights import catalog, download
+from promptseg.weights import catalog, download, identify
+from small_sam3 import SMALL
 from stored_sam2 import (
     NAME,
     hub,
@@ -22,6 +23,7 @@ from stored_sam2 import (
     write_meta,
     write_transformers,
 )
+from stored_sam3 import write as write_sam3
 
 __all__ = ["hub", "known_sizes", "no_network"]
 TINY = catalog.PUBLISHED[NAME]
@@ -47,7 +49,8 @@ def test_the_list_has_each_model_and_its_place(capsys, cached):
     headings, *rows = capsys.readouterr().out.splitlines()
     assert headings.split()[:3] == ["model", "size", "licence"]
     assert [row.split()[0] for row in rows] == list(catalog.NAMED)
-    assert all("Apache-2.0" in row for row in rows)
+    assert all(("Apache-2.0" in row) != ("SAM License" in row) for row in rows)
+    assert [row.split()[0] for row in rows if "SAM License" in row] == ["sam3"]
     there = {row.split()[0]: row.split()[-1] for row in rows}
     assert there[NAME] == str(cached)
     assert there["sam2.1-large"] == "no"
@@ -271,3 +274,19 @@ def test_a_home_that_cannot_be_written_to_is_no_failure(capsys, terminal, state)
     for _ in range(2):
         advice.name_better_models("builtin", quiet=False)
         assert capsys.readouterr().err
+
+
+def test_sam3_is_shown_converted_and_verified(tmp_path, capsys, monkeypatch):
+    """As SAM 2 is; but it is not written in a layout of others, which is said."""
+    monkeypatch.setattr(identify, "SIZES3", {"sam3": SMALL})
+    path = write_sam3(tmp_path / "theirs", "meta")
+    assert main(["models", "info", str(path)]) == 0
+    assert "sam3" in capsys.readouterr().out
+    ours = tmp_path / "ours.safetensors"
+    assert main(["models", "convert", str(path), str(ours)]) == 0
+    assert main(["models", "convert", str(path), str(tmp_path / "x.pt"), "--to", "meta"]) == 2
+    assert "in our layout only" in capsys.readouterr().err
+    assert main(["models", "verify", str(path), str(ours)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1].startswith("whole, sam3") for line in said] == [True, True]
+    assert len({line.split()[-1] for line in said}) == 1

@@ -48,6 +48,24 @@ def test_each_published_model_goes_by_two_names(version, size):
     assert model.files == ("model.safetensors", file)
 
 
+def test_sam3_goes_by_two_names():
+    """Its licence is not Apache's, and its repository asks who you are."""
+    model = catalog.find("sam3")
+    assert model is catalog.find("facebook/sam3")
+    assert (model.licence, model.gated) == ("SAM License", True)
+    assert model.files == ("model.safetensors", "sam3.pt")
+    assert {"config.json", "tokenizer.json", "vocab.json", "merges.txt"} <= set(model.beside)
+    assert model.own_file == "sam3.pt"
+
+
+@pytest.mark.parametrize("name", ["facebook/sam3.1", "someone/SAM3.1-multiplex", "sam3.1"])
+def test_sam31_is_refused_by_its_name(name):
+    """Nothing of it is downloaded to find out."""
+    with pytest.raises(ConfigError, match=r"is SAM 3\.1, which is not known here") as caught:
+        catalog.find(name)
+    assert "`sam3`" in caught.value.hint
+
+
 def test_any_repository_can_be_named():
     """What has an owner and a name is looked for on the hub; nothing is known of it yet."""
     assert catalog.find("someone/sam2-cells") == Hosted("someone/sam2-cells", "someone/sam2-cells")

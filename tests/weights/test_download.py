@@ -149,8 +149,8 @@ def test_offline_is_named(hub, monkeypatch):
         (
             errors.GatedRepoError("no", response=response(403)),
             WeightsError,
-            "accepted its terms",
-            "HF_TOKEN",
+            "ask for access at .*HF_TOKEN",
+            "by its path",
         ),
         (errors.HfHubHTTPError("no", response=response(503)), WeightsError, "answered 503", URL),
         (OSError(errno.ENOSPC, "No space left on device"), WeightsError, "no room", "HF_HOME"),
@@ -261,6 +261,69 @@ def test_other_weights_under_a_name_are_refused(remote, known_sizes):
     write_transformers(folder / "sam2-tiny.safetensors")
     with pytest.raises(WeightsError, match=r"holds `sam2\.1-tiny`, not `sam2-tiny`"):
         load_source(catalog.PUBLISHED["sam2-tiny"])
+
+
+@pytest.mark.parametrize("when", ["failure", "break_off"])
+def test_the_gate_of_sam3_is_one_sentence(remote, when):
+    """The files, where access is asked for, the licence, and how to log in."""
+    setattr(remote, when, errors.GatedRepoError("no", response=response(403)))
+    sam3 = catalog.find("sam3")
+    with pytest.raises(WeightsError) as caught:
+        download.locate(sam3)
+    said = str(caught.value)
+    for part in (
+        "`model.safetensors` or `sam3.pt`",
+        "ask for access at https://huggingface.co/facebook/sam3",
+        "(SAM License)",
+        "`hf auth login` or HF_TOKEN",
+    ):
+        assert part in said
+    assert "\n" not in said
+    assert str(download.place()) in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "failure", [ConnectionError("refused"), errors.HfHubHTTPError("no", response=response(503))]
+)
+def test_sam3_without_a_network_says_what_to_ask_for(remote, failure):
+    """That there is a gate is known before the hub says so."""
+    remote.failure = failure
+    with pytest.raises(WeightsError, match="`sam3` is not on this machine") as caught:
+        download.locate(catalog.find("sam3"))
+    assert "Ask for access to `model.safetensors` or `sam3.pt` at" in caught.value.hint
+    assert "hf auth login" in caught.value.hint
+
+
+def test_the_tokenizer_comes_with_the_weights(remote, monkeypatch):
+    """Each of its files that the repository has, before the weights, so that these come last."""
+    there = {"tokenizer.json", "config.json", "model.safetensors"}
+    fetched = []
+
+    def fetch(repository, file):
+        if file not in there:
+            raise errors.EntryNotFoundError("404")
+        fetched.append(file)
+        return str(in_cache(remote.hub, repository, file))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    for name in ("sam3", "someone/sam3-cells"):
+        download.fetch(catalog.find(name))
+        assert fetched == ["config.json", "tokenizer.json", "model.safetensors"]
+        fetched.clear()
+    download.fetch(TINY)
+    assert fetched == ["model.safetensors"]
+
+
+def test_a_tokenizer_that_cannot_be_fetched_is_not_left_out(remote, monkeypatch):
+    """That the hub was lost is not that it has none."""
+    lost = errors.LocalEntryNotFoundError("no such file here")
+
+    def fetch(repository, file):
+        raise lost
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        download.fetch(catalog.find("sam3"))
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -371,7 +371,7 @@ def test_another_family_is_named(tmp_path):
 
 def test_training_takes_only_the_built_in_kind(tmp_path):
     """What cannot be trained here is refused before anything is trained."""
-    with pytest.raises(WeightsError, match="of SAM 2, not of the built-in model"):
+    with pytest.raises(WeightsError, match=r"of `sam2\.1-tiny`, not of the built-in model"):
         load_builtin(write_meta(tmp_path / "x.pt"))
 
 

@@ -89,30 +89,28 @@ def info(names: Names, *, as_json: Json = False) -> int:
 
 
 def convert(
-    source: Annotated[
-        str, typer.Argument(metavar="IN", help="Name, file or folder of SAM 2's weights.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="IN", help="Name, file or folder of weights.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     *,
     to: Annotated[
         Layout,
         typer.Option(
             metavar="promptseg|transformers|meta",
-            help="Ours and transformers' are .safetensors, Meta's is .pt.",
+            help="Ours and transformers' are .safetensors, Meta's is .pt; SAM 3 in ours only.",
         ),
     ] = OURS,
 ) -> None:
-    """Write weights of SAM 2 in another layout, and print the file's path."""
-    from promptseg.nn.sam2.model import Sam2Network
+    """Write weights of SAM 2 or SAM 3 in another layout, and print the file's path."""
+    from promptseg.nn.tiny.model import TinyNetwork
     from promptseg.weights import catalog
     from promptseg.weights.convert import convert as write
     from promptseg.weights.load import load_at_hand
 
     network = load_at_hand(catalog.find(source)).network
-    if not isinstance(network, Sam2Network):
+    if isinstance(network, TinyNetwork):
         raise ConfigError(
             f"`{source}` is the built-in model, which has no other layout",
-            hint="Convert weights of SAM 2",
+            hint="Convert weights of SAM 2 or SAM 3",
         )
     write(network, out, to)
     console.show(str(out))

@@ -10,7 +10,9 @@ from typing import TypeAlias
 
 from promptseg.errors import ConfigError
 from promptseg.nn import tiny
-from promptseg.weights.stored import SUFFIXES, TRANSFORMERS_FILE
+from promptseg.weights.families import SAM31_HINT, is_named_sam31
+from promptseg.weights.stored import SUFFIXES, TRANSFORMERS_CONFIG, TRANSFORMERS_FILE
+from promptseg.weights.tokenizers import FILES as TOKENIZER_FILES
 
 BUILTIN = "builtin"
 APACHE = "Apache-2.0"
@@ -26,23 +28,29 @@ class Local:
 
 @dataclass(frozen=True)
 class Hosted:
-    """Weights that the hub keeps in `repository`, in one of `files`, the best first."""
+    """Weights that the hub keeps in `repository`, in one of `files`, the best first.
+
+    `beside` are files that belong to them, of which a repository may have some or none.
+    """
 
     name: str
     repository: str
     files: tuple[str, ...] = (TRANSFORMERS_FILE,)
+    beside: tuple[str, ...] = (TRANSFORMERS_CONFIG, *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
 class Published(Hosted):
     """A model of the catalogue: published weights with a name.
 
-    `url` is the publisher's own file, in the publisher's layout; `megabytes` is about its size.
+    `url` is the publisher's own file, in the publisher's layout; `megabytes` is about its size. A
+    `gated` one is given only to those who asked for access.
     """
 
     url: str = ""
     megabytes: int = 0
     licence: str = APACHE
+    gated: bool = False
 
     @property
     def own_file(self) -> str:
@@ -68,14 +76,24 @@ def _sam2(version: str, size: str) -> Published:
         f"sam{version}-{size}",
         f"facebook/sam{version}-hiera-{size}",
         (TRANSFORMERS_FILE, file),
+        (),
         url=f"{_META}/{_DATES[version]}/{file}",
         megabytes=_MEGABYTES[size],
     )
 
 
+_SAM3 = Published(
+    "sam3",
+    "facebook/sam3",
+    (TRANSFORMERS_FILE, "sam3.pt"),
+    url="https://huggingface.co/facebook/sam3/resolve/main/sam3.pt",
+    megabytes=3440,
+    licence="SAM License",
+    gated=True,
+)
 PUBLISHED = {
     model.name: model
-    for model in (_sam2(version, size) for version in _DATES for size in _MEGABYTES)
+    for model in (*(_sam2(version, size) for version in _DATES for size in _MEGABYTES), _SAM3)
 }
 NAMED: dict[str, Source] = {BUILTIN: BUILTIN_SOURCE, **PUBLISHED}
 _BY_REPOSITORY = {model.repository: model for model in PUBLISHED.values()}
@@ -110,6 +128,8 @@ def find(name: str | Path | None) -> Source:
     if isinstance(name, str):
         if name in _BY_REPOSITORY:
             return _BY_REPOSITORY[name]
+        if is_named_sam31(name.rsplit("/", 1)[-1]):
+            raise ConfigError(f"`{name}` is SAM 3.1, which is not known here", hint=SAM31_HINT)
         if _REPOSITORY.fullmatch(name) and path.suffix not in SUFFIXES:
             return Hosted(name, name)
     raise ConfigError(f"there is no model and no weights file `{name}`", hint=_known())

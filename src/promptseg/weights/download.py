@@ -93,6 +93,8 @@ def fetch(source: Source) -> Path:
         if _cached(source.repository, remote.file) is None:
             _require_room(source, remote)
             logger.warning("%s", _announcement(source, remote))
+        # Weights come last: where these are, all is.
+        _fetch_beside(source)
         return Path(huggingface_hub.hf_hub_download(source.repository, remote.file))
     except PromptsegError:
         raise
@@ -153,11 +155,23 @@ def _ask(source: Hosted) -> Remote:
         except EntryNotFoundError:
             continue
         return Remote(file, told.size)
-    names = " or ".join(f"`{file}`" for file in source.files)
     raise ConfigError(
-        f"the hub's `{source.repository}` has no {names}",
+        f"the hub's `{source.repository}` has no {_files(source)}",
         hint=f"Look at {page(source)}, download the weights and give their path",
     )
+
+
+def _fetch_beside(source: Hosted) -> None:
+    """Fetch what belongs to the weights, as far as the hub has it."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    for file in source.beside:
+        try:
+            huggingface_hub.hf_hub_download(source.repository, file)
+        except LocalEntryNotFoundError:  # the hub could not be asked
+            raise
+        except EntryNotFoundError:
+            continue
 
 
 def _require_room(source: Hosted, remote: Remote) -> None:
@@ -193,8 +207,9 @@ def _translated(source: Hosted, error: Exception) -> PromptsegError | None:
         return _translated(source, cause) if isinstance(cause, Exception) else _unreachable(source)
     if isinstance(error, GatedRepoError):
         return WeightsError(
-            f"the hub gives `{source.repository}` only to those who accepted its terms",
-            hint=f"Accept them at {page(source)}, and set HF_TOKEN or run `hf auth login`",
+            f"{_files(source)} of `{source.repository}` is given only to those who ask for access "
+            f"at {page(source)}{_licence(source)} and log in with `hf auth login` or HF_TOKEN",
+            hint="What you have already may be given by its path" + _or_placed(source),
         )
     if isinstance(error, (RepositoryNotFoundError, HFValidationError)):
         return ConfigError(
@@ -247,7 +262,25 @@ def _unreachable(source: Hosted) -> WeightsError:
     )
 
 
+def _files(source: Hosted) -> str:
+    return " or ".join(f"`{file}`" for file in source.files)
+
+
+def _licence(source: Hosted) -> str:
+    return f" ({source.licence})" if isinstance(source, Published) else ""
+
+
+def _or_placed(source: Hosted) -> str:
+    return f", or lie in {place()}" if isinstance(source, Published) else ""
+
+
 def _by_hand(source: Hosted) -> str:
+    if isinstance(source, Published) and source.gated:
+        return (
+            f"Ask for access to {_files(source)} at {page(source)}{_licence(source)}, log in with "
+            f"`hf auth login` or HF_TOKEN, and download it, with the files of the tokenizer, "
+            f"into {place()}"
+        )
     if isinstance(source, Published):
         return f"Download {source.url} ({source.megabytes} MB) into {place()}"
     return f"Download the weights from {page(source)} elsewhere, and give their path"

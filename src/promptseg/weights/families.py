@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+SAM31 = "SAM 3.1"
+SAM31_HINT = "SAM 3.1 follows many objects by a network of its own, which is not here: take `sam3`"
+
 # A name, or the beginning of one, that only this family has. The first that fits is taken.
 _MARKS = {
-    r"(detector|tracker|detector_model|tracker_model)\.": "SAM 3",
-    r"(detr_encoder|detr_decoder|backbone\.language_backbone|geometry_encoder)\.": "SAM 3",
-    r"vision_encoder\.backbone\.(layers|embeddings)\.": "SAM 3",
-    r"backbone\.vision_backbone\.": "SAM 3",
+    # Its tracker lies one level deeper than SAM 3's, and follows many objects at once
+    # (https://github.com/facebookresearch/sam3/issues/506).
+    r"tracker\.model\.": SAM31,
     r"image_encoder\.blocks\.0\.": "SAM 1",
     r"vision_encoder\.layers\.0\.attn\.": "SAM 1",
     r"image_encoder\.layers\.0\.": "MobileSAM",
@@ -31,3 +33,8 @@ def looks_like(names: Iterable[str]) -> str | None:
         if any(re.match(mark, name) for name in names):
             return family
     return None
+
+
+def is_named_sam31(name: str) -> bool:
+    """Tell whether a file or a repository is called as SAM 3.1's are."""
+    return name.lower().startswith("sam3.1")

@@ -13,15 +13,17 @@ from torch import Tensor
 
 from promptseg.errors import WeightsError
 from promptseg.nn.sam2.config import Sam2Config
+from promptseg.nn.sam3.config import Sam3Config
 from promptseg.nn.tiny.config import TinyConfig
 
 FORMAT = "promptseg-1"
 TINY = "tiny"
 SAM2 = "sam2"
+SAM3 = "sam3"
 SAVE_HINT = "Weights files are written by `promptseg train` and `promptseg models convert`"
 
-AnyConfig: TypeAlias = TinyConfig | Sam2Config
-CONFIGS: dict[str, type[AnyConfig]] = {TINY: TinyConfig, SAM2: Sam2Config}
+AnyConfig: TypeAlias = TinyConfig | Sam2Config | Sam3Config
+CONFIGS: dict[str, type[AnyConfig]] = {TINY: TinyConfig, SAM2: Sam2Config, SAM3: Sam3Config}
 
 Record = TypeVar("Record")
 
@@ -30,25 +32,30 @@ Record = TypeVar("Record")
 class Header:
     """The metadata of a weights file: `config` makes the network, `digest` proves its tensors.
 
-    It proves the sizes of SAM 2 too, which the tensors do not tell; see `identity_of`.
+    It proves the sizes of SAM 2 and SAM 3 too, which the tensors do not tell; see `identity_of`.
+    `tokenizer` are the rules by which SAM 3 takes phrases apart, as JSON, empty where there are
+    none.
     """
 
     config: AnyConfig
     digest: str
+    tokenizer: str = ""
 
     @property
     def family(self) -> str:
         """The name of the network's kind."""
-        return SAM2 if isinstance(self.config, Sam2Config) else TINY
+        return family_of(self.config)
 
     def to_metadata(self) -> dict[str, str]:
         """Write the header as safetensors has it, all strings."""
-        return {
+        written = {
             "format": FORMAT,
             "family": self.family,
             "config": json.dumps(asdict(self.config)),
             "digest": self.digest,
+            "tokenizer": self.tokenizer,
         }
+        return {name: text for name, text in written.items() if text or name != "tokenizer"}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Header:
@@ -67,17 +74,34 @@ class Header:
                 f"its family is `{metadata.get('family')}`, not {known}",
                 hint="A newer version of promptseg may know more families",
             )
-        return cls(_config(kind, metadata.get("config", "")), metadata.get("digest", ""))
+        return cls(
+            _config(kind, metadata.get("config", "")),
+            metadata.get("digest", ""),
+            metadata.get("tokenizer", ""),
+        )
 
 
-def identity_of(config: AnyConfig, tensors: Mapping[str, Tensor]) -> str:
+def family_of(config: AnyConfig) -> str:
+    """Return the name of a network's kind."""
+    return next(name for name, kind in CONFIGS.items() if isinstance(config, kind))
+
+
+def identity_of(config: AnyConfig, tensors: Mapping[str, Tensor], tokenizer: str = "") -> str:
     """Return the digest that names a network: two that answer differently have not the same.
 
-    For SAM 2 it is over sizes and tensors, for the built-in kind over tensors alone.
+    For SAM 2 and SAM 3 it is over sizes and tensors, and over the tokens of the rules that take
+    phrases apart, which files write in more ways than one; for the built-in kind over tensors.
     """
-    if not isinstance(config, Sam2Config):
+    if isinstance(config, TinyConfig):
         return digest_of(tensors)
-    return digest_of(tensors, sizes=json.dumps(asdict(config), sort_keys=True))
+    sizes = json.dumps(asdict(config), sort_keys=True)
+    return digest_of(tensors, sizes=sizes + (_tokens_of(tokenizer) if tokenizer else ""))
+
+
+def _tokens_of(tokenizer: str) -> str:
+    """Return what of a tokenizer's JSON is the same whoever wrote it: tokens, and how they join."""
+    model = json.loads(tokenizer).get("model", {})
+    return json.dumps([model.get("vocab"), model.get("merges")], sort_keys=True)
 
 
 def digest_of(tensors: Mapping[str, Tensor], *, sizes: str = "") -> str:

@@ -9,10 +9,12 @@ import torch
 from promptseg.errors import WeightsError
 from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
+from promptseg.nn.sam3.config import Sam3Config
+from promptseg.nn.sam3.model import Sam3Network, sam3_of
 from promptseg.nn.tiny.model import TinyNetwork
 from promptseg.weights.header import AnyConfig
 
-AnyNetwork: TypeAlias = TinyNetwork | Sam2Network
+AnyNetwork: TypeAlias = TinyNetwork | Sam2Network | Sam3Network
 
 
 def hollow(config: AnyConfig, *, digest: str = "") -> AnyNetwork:
@@ -25,6 +27,8 @@ def hollow(config: AnyConfig, *, digest: str = "") -> AnyNetwork:
         with torch.device("meta"):
             if isinstance(config, Sam2Config):
                 return Sam2Network(config, digest=digest)
+            if isinstance(config, Sam3Config):
+                return sam3_of(config, digest=digest)
             return TinyNetwork(config, digest=digest)
     except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise WeightsError(f"the sizes in its header make no network: {config}") from error

@@ -11,20 +11,18 @@ from typing import NamedTuple
 from torch import Tensor
 
 from promptseg.errors import WeightsError
+from promptseg.nn.sam3.config import Sam3Config
+from promptseg.nn.sam3.model import Sam3Network
+from promptseg.nn.sam3.tokenizer import Tokenizer
 from promptseg.nn.tiny.model import TinyNetwork
 from promptseg.weights.catalog import Published, Source
 from promptseg.weights.download import locate, require
-from promptseg.weights.header import TINY, identity_of
+from promptseg.weights.header import TINY, AnyConfig, identity_of
 from promptseg.weights.hollow import AnyNetwork, hollow
-from promptseg.weights.identify import (
-    KEYMAPS,
-    Identified,
-    identify,
-    refuse_missing,
-    their_names,
-)
-from promptseg.weights.layouts import OURS, Layout
+from promptseg.weights.identify import Identified, identify, refuse_missing
+from promptseg.weights.layouts import OURS
 from promptseg.weights.stored import DAMAGED_HINT, Stored, read
+from promptseg.weights.tokenizers import find_tokenizer
 
 # Bytes (torch's `c10/core/alignment.h`, `gAlignment`).
 ALIGNMENT = 64
@@ -50,10 +48,11 @@ def load_builtin(path: Path) -> TinyNetwork:
     Raises:
         WeightsError: the file is missing, damaged, or of another kind.
     """
-    network = load_any(path).network
+    network, found = load_any(path)
     if not isinstance(network, TinyNetwork):
         raise WeightsError(
-            f"cannot use the weights `{path}`: they are of SAM 2, not of the built-in model",
+            f"cannot use the weights `{path}`: they are of `{found.name}`, not of the built-in "
+            "model",
             hint="The built-in model's are written by `promptseg train`",
         )
     return network
@@ -87,12 +86,6 @@ def examine(source: Source) -> Examined:
     return _examine(require(source), source)
 
 
-def is_named(found: Identified, name: str) -> bool:
-    """Tell whether weights are those of a name in the catalogue, as far as they tell."""
-    version, _, size = name.partition("-")
-    return found.size == size and found.version in (None, version.removeprefix("sam"))
-
-
 def load_any(path: Path) -> Loaded:
     """Make the network of a file or folder of weights, whatever its layout, in float32.
 
@@ -110,14 +103,14 @@ def load_any(path: Path) -> Loaded:
 def _load(path: Path, source: Source | None) -> Loaded:
     stored, found = _examine(path, source)
     with _naming(path):
-        return Loaded(_network(found, stored.tensors), found)
+        return Loaded(_network(found, stored), found)
 
 
 def _examine(path: Path, source: Source | None) -> Examined:
     stored = read(path)
     with _naming(path):
         found = identify(stored)
-    if isinstance(source, Published) and not is_named(found, source.name):
+    if isinstance(source, Published) and not found.is_named(source.name):
         raise WeightsError(
             f"`{path}` holds `{found.name}`, not `{source.name}`",
             hint=f"Remove it and run `promptseg models pull {source.name}`",
@@ -136,26 +129,50 @@ def _naming(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _network(found: Identified, given: Mapping[str, Tensor]) -> AnyNetwork:
+def _network(found: Identified, stored: Stored) -> AnyNetwork:
     network = hollow(found.config)
     ours = network.state_dict()
-    _check(found.layout, given, their_names(found.layout, ours))
+    _check(found, stored.tensors, found.theirs(ours))
     tensors = {name: _aligned(found.tensors[name].to(each.dtype)) for name, each in ours.items()}
+    rules = stored.metadata.get("tokenizer", "") if found.layout == OURS else ""
+    tokenizer = _tokenizer(found.config, stored.path.parent, rules)
     # What we write has the digest of what is in the file, which may be coarser.
-    digest = identity_of(found.config, found.tensors if found.layout == OURS else tensors)
-    if found.layout == OURS and found.digest != digest:
-        what = "tensors" if found.family == TINY else "tensors or sizes"
-        raise WeightsError(f"its {what} are not those it was written with: their digest differs")
+    written = found.tensors if found.layout == OURS else tensors
+    digest = identity_of(found.config, written, tokenizer.to_json() if tokenizer else "")
+    if found.layout == OURS:
+        _prove(found, digest if rules or not tokenizer else identity_of(found.config, written))
+    if isinstance(network, Sam3Network):
+        network.tokenizer = tokenizer
     network.spec = replace(network.spec, digest=digest)
     network.load_state_dict(tensors, assign=True)
     return network.eval()
 
 
-def _check(layout: Layout, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _prove(found: Identified, digest: str) -> None:
+    if found.digest != digest:
+        what = "tensors" if found.family == TINY else "tensors or sizes"
+        raise WeightsError(f"its {what} are not those it was written with: their digest differs")
+
+
+def _tokenizer(config: AnyConfig, folder: Path, rules: str) -> Tokenizer | None:
+    """Take a tokenizer from a file itself, or else from its folder; None where there is none."""
+    finder = config.finder if isinstance(config, Sam3Config) else None
+    if finder is None:
+        return None
+    context, vocabulary = finder.text.context, finder.text.vocabulary
+    if not rules:
+        return find_tokenizer(folder, context=context, vocabulary=vocabulary)
+    try:
+        return Tokenizer.from_json(rules, context=context)
+    except ValueError as error:
+        raise WeightsError("the rules for phrases in its header make no tokenizer") from error
+
+
+def _check(found: Identified, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """Compare a file's tensors with those of the network, by the names that they have there."""
     refuse_missing(wanted, given)
-    copies = KEYMAPS[layout].copies if layout in KEYMAPS else ()
-    if unknown := sorted(given.keys() - wanted.keys() - set(copies)):
+    idle = {*found.keymap.copies, *found.keymap.idle(given)} if found.keymap else set()
+    if unknown := sorted(given.keys() - wanted.keys() - idle):
         raise WeightsError(f"{len(unknown)} tensors are unknown, first: `{unknown[0]}`")
     for name, like in wanted.items():
         tensor = given[name]

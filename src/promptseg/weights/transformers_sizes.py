@@ -26,29 +26,34 @@ def sizes_of(given: Mapping[str, object], known: Sam2Config) -> Sam2Config:
 
 
 def _sizes(given: Mapping[str, object], known: Sam2Config) -> Sam2Config:
-    trunk = _part(_part(given, "vision_config"), "backbone_config")
-    prompts, decoder = _part(given, "prompt_encoder_config"), _part(given, "mask_decoder_config")
+    trunk = part(part(given, "vision_config"), "backbone_config")
+    prompts, decoder = part(given, "prompt_encoder_config"), part(given, "mask_decoder_config")
     usual = known.trunk
-    heads = _number(trunk, "num_attention_heads", usual.heads)
+    heads = number(trunk, "num_attention_heads", usual.heads)
     square = (usual.background, usual.background)
     return Sam2Config(
         trunk=HieraConfig(
-            width=_number(trunk, "hidden_size", usual.width),
-            heads=_numbers(trunk, "num_attention_heads_per_stage", (heads,))[0],
+            width=number(trunk, "hidden_size", usual.width),
+            heads=numbers(trunk, "num_attention_heads_per_stage", (heads,))[0],
             depths=_four(trunk, "blocks_per_stage", usual.depths),
             windows=_four(trunk, "window_size_per_stage", usual.windows),
-            global_blocks=_numbers(trunk, "global_attention_blocks", usual.global_blocks),
-            background=_numbers(trunk, "window_positional_embedding_background_size", square)[0],
+            global_blocks=numbers(trunk, "global_attention_blocks", usual.global_blocks),
+            background=numbers(trunk, "window_positional_embedding_background_size", square)[0],
         ),
-        image_side=_number(prompts, "image_size", known.image_side),
-        channels=_number(decoder, "hidden_size", known.channels),
-        heads=_number(decoder, "num_attention_heads", known.heads),
-        hidden=_number(decoder, "mlp_dim", known.hidden),
+        image_side=number(prompts, "image_size", known.image_side),
+        channels=number(decoder, "hidden_size", known.channels),
+        heads=number(decoder, "num_attention_heads", known.heads),
+        hidden=number(decoder, "mlp_dim", known.hidden),
         memory=None,
     )
 
 
-def _part(given: Mapping[str, object], name: str) -> Mapping[str, object]:
+def part(given: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """Return what a `config.json` says of a part, which may be nothing.
+
+    Raises:
+        TypeError: it is no object.
+    """
     part = given.get(name)
     if part is None:
         return {}
@@ -57,7 +62,12 @@ def _part(given: Mapping[str, object], name: str) -> Mapping[str, object]:
     return part
 
 
-def _number(given: Mapping[str, object], name: str, default: int) -> int:
+def number(given: Mapping[str, object], name: str, default: int) -> int:
+    """Return a number, or what it is by default.
+
+    Raises:
+        ValueError: it is no whole number above zero.
+    """
     value = given.get(name)
     if value is None:
         return default
@@ -66,7 +76,12 @@ def _number(given: Mapping[str, object], name: str, default: int) -> int:
     return value
 
 
-def _numbers(given: Mapping[str, object], name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+def numbers(given: Mapping[str, object], name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a list of numbers, or what it is by default.
+
+    Raises:
+        ValueError: it is no list of whole numbers.
+    """
     values = given.get(name)
     if values is None:
         return default
@@ -78,5 +93,5 @@ def _numbers(given: Mapping[str, object], name: str, default: tuple[int, ...]) -
 def _four(
     given: Mapping[str, object], name: str, default: tuple[int, int, int, int]
 ) -> tuple[int, int, int, int]:
-    first, second, third, fourth = _numbers(given, name, default)
+    first, second, third, fourth = numbers(given, name, default)
     return first, second, third, fourth

@@ -171,6 +171,11 @@ class Sam3Config:
             raise ConfigError(
                 f"channels {self.channels} must be a multiple of 8 and of twice heads {self.heads}"
             )
+        memory = self.clicker.memory if self.clicker else None
+        if memory and self.channels % memory.channels:
+            raise ConfigError(
+                f"channels {self.channels} must be a multiple of those of memory, {memory.channels}"
+            )
         if self.finder is None and self.clicker is None:
             raise ConfigError("a SAM 3 network needs one of its halves, got neither")
         if self.finder and self.channels % self.finder.groups:
