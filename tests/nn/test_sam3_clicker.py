@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from promptseg.nn.sam3.clicker import folded
 from promptseg.nn.sam3.config import ClickerConfig
 from sam2_prompts import KINDS, asked, together
 from small_sam3 import CLICKER_ONLY, IMAGES_ONLY, small_sam3
@@ -93,6 +94,30 @@ def test_a_mask_has_four_cells_to_one_of_the_trunk(ours, seen):
     with torch.inference_mode():
         answer = ours.decode(seen, asked(IMAGES_ONLY, points=[(0.5, 0.5)], labels=[1], hint=True))
     assert answer.logits.shape == (1, 4, 24, 24)
+
+
+def test_two_convolutions_are_one():
+    """The second of 1 x 1: the same at the edges too, where the first sees zeros."""
+    torch.manual_seed(3)
+    first, second = torch.nn.Conv2d(5, 7, 3, padding=1), torch.nn.Conv2d(7, 2, 1)
+    grid = torch.randn(1, 5, 4, 6)
+    weight, bias = folded(first, second)
+    both = torch.nn.functional.conv2d(grid, weight, bias, padding=1)
+    assert_close(both, second(first(grid)), atol=1e-6, rtol=0)
+
+
+def test_the_neck_is_narrowed_as_it_would_be_after(ours, pixels):
+    """The maps of the neck, and then what the decoder makes of them: the slow twin."""
+    clicker = ours.clicker
+    with torch.inference_mode():
+        cells = ours.trunk(pixels)
+        quick, levels = clicker._narrowed(cells), clicker.neck(cells)
+        decoder = clicker.mask_decoder
+        fine = decoder.narrow4(levels.fine.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        middle = decoder.narrow8(levels.middle.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    assert_close(quick.fine, fine, atol=1e-5, rtol=0)
+    assert_close(quick.middle, middle, atol=1e-5, rtol=0)
+    assert_close(quick.coarse, levels.coarse, atol=1e-5, rtol=0)
 
 
 def test_memory_is_there_where_the_weights_have_it():

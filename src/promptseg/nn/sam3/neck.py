@@ -51,7 +51,7 @@ class Level(nn.Module):
         """Make a map of the same side."""
         return self._mixed(linear(cells, self.narrow.weight[:, :, 0, 0], self.narrow.bias))
 
-    def _mixed(self, cells: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+    def _mixed(self, cells: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w _"]:
         mixed: Tensor = self.mix(cells.permute(0, 3, 1, 2))
         return mixed.permute(0, 2, 3, 1)
 
