@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
 DEMO := examples/chelsea.jpg --box 133,82,210,152 --box 296,106,346,165 --box 232,226,292,268
 
-.PHONY: demo test test-full bench lint format docs package clean
+.PHONY: demo test test-full bench train-nano lint format docs package clean
 
 demo: .venv/installed
 	$(BIN)/promptseg segment $(DEMO) --format overlay --format coco -o out
@@ -22,6 +22,11 @@ bench: .venv/developing
 	$(BIN)/promptseg bench
 	$(BIN)/promptseg bench --suite sam2
 	$(BIN)/promptseg bench --suite everything
+	$(BIN)/promptseg bench --suite sam3
+
+# The weights that tests/nano asks; under an hour on two cores, and goes on where it was stopped.
+train-nano: .venv/developing
+	$(BIN)/python dev/train_nano.py out/nano.state --out tests/nano/nano.safetensors
 
 lint: .venv/developing
 	$(BIN)/ruff check

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from promptseg.bench.everything import EverythingBench
     from promptseg.bench.first_light import FirstLight
     from promptseg.bench.sam2 import Sam2Bench
+    from promptseg.bench.sam3 import Sam3Bench
 
-FIRST_LIGHT, SAM2, EVERYTHING = SUITES = ("first-light", "sam2", "everything")
+FIRST_LIGHT, SAM2, EVERYTHING, SAM3 = SUITES = ("first-light", "sam2", "everything", "sam3")
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +41,7 @@ def bench(
         typer.Option(
             metavar="SUITE",
             help="first-light; sam2: SAM 2 on the CPU beside transformers; everything: the same "
-            "for all regions of a photo.",
+            "for all regions of a photo; sam3: SAM 3 and 16 phrases, half an hour and 16 GB.",
         ),
     ] = FIRST_LIGHT,
     size: Annotated[
@@ -55,12 +56,12 @@ def bench(
     """Measure import, first mask, encoding and warm clicks on this machine.
 
     Takes a minute; nothing else should be running. Nothing is judged and nothing is kept. The other
-    suites compare SAM 2 with random weights to transformers, and take several minutes.
+    suites compare SAM 2 and SAM 3 with random weights to transformers, and take several minutes.
     """
     if suite not in SUITES:
         raise ConfigError(f"unknown suite `{suite}`", hint=f"Choose one of {', '.join(SUITES)}")
     defaults = settings.load()
-    found: FirstLight | Sam2Bench | EverythingBench
+    found: FirstLight | Sam2Bench | EverythingBench | Sam3Bench
     # Here and not above, so that `--help` is quick: they load torch.
     if suite == SAM2:
         _refuse(suite, {"--model": model, "--device": device, "--clicks": clicks})
@@ -72,6 +73,12 @@ def bench(
         from promptseg.bench import everything
 
         found = everything.measure(size or "tiny")
+    elif suite == SAM3:
+        others = {"--model": model, "--device": device, "--clicks": clicks, "--size": size}
+        _refuse(suite, others)
+        from promptseg.bench import sam3
+
+        found = sam3.measure()
     else:
         _refuse(suite, {"--size": size})
         from promptseg.bench import first_light

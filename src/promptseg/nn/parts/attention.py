@@ -16,7 +16,7 @@ from promptseg.nn.parts.products import Linear, compare, for_onednn, gather, lin
 # Beside torch's fused attention that takes 0.4 times as long in bfloat16, and 0.65 in float32 where
 # products are oneDNN's and heads no wider than this; at 96 channels it takes longer. Measured on
 # one Zen 5 core, at 576 keys and at 5184.
-MANY, AT_A_TIME, WIDE = 512, 576, 72
+MANY, AT_A_TIME, WIDE = 512, 648, 72
 # Tokens up to which folding takes less work than keys and values of every cell: by count of
 # products 4 x tokens x heads x cells x channels, beside 4 x cells x channels x inner, at SAM 2's
 # 8 heads and 128 inner channels.
@@ -159,10 +159,18 @@ def attend(
     for place in product(range(queries.shape[0]), range(queries.shape[1])):
         scaled = keys[place] / math.sqrt(keys.shape[3])
         columns = values[place].T.contiguous()
+        lined = queries[place].contiguous()
         for start in range(0, queries.shape[2], AT_A_TIME):
-            some = (*place, slice(start, start + AT_A_TIME))
-            gathered[some] = linear(linear(queries[some], scaled).softmax(dim=1), columns)
+            some = slice(start, start + AT_A_TIME)
+            gathered[(*place, some)] = linear(_shares(linear(lined[some], scaled)), columns)
     return gathered
+
+
+def _shares(likeness: Float[Tensor, "l s"]) -> Float[Tensor, "l s"]:
+    """Turn rows into shares, in their place where nothing is learned."""
+    if torch.is_grad_enabled():
+        return likeness.softmax(dim=1)
+    return torch.softmax(likeness, dim=1, out=likeness)
 
 
 def _by_products(queries: Float[Tensor, "n k l d"], keys: Float[Tensor, "n k s d"]) -> bool:

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Numbers below which torch does not hand a convolution over (`use_mkldnn`, 20480), and some more.
-LARGE = 1 << 15
+# Numbers up to which torch does not hand a convolution over (`use_mkldnn`).
+LARGE = 20480
 DILATION = 2
 
 

@@ -17,6 +17,8 @@ from promptseg.nn.sam3.exemplars import Question
 
 # Likenesses of slots to cells that a CPU works out at a time: some heads of one question.
 LIKENESSES = 1 << 21
+# Distances of boxes to rows or columns that it works on at a time: between, they are 256 numbers.
+DISTANCES = 2048
 # How near to 0 and 1 a box may be before it is moved, and the bound of scores as logits
 # (transformers' `inverse_sigmoid` and `Sam3DotProductScoring`).
 NEAREST, FARTHEST = 1e-3, 12.0
@@ -58,8 +60,8 @@ class Detector(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.box_head = Perceptron((channels, channels, channels, 4))
         self.place_head = Perceptron((2 * channels, channels, channels))
-        self.row_bias = Perceptron((2, channels, heads))
-        self.column_bias = Perceptron((2, channels, heads))
+        self.row_bias = Perceptron((2, channels, heads), rows=DISTANCES)
+        self.column_bias = Perceptron((2, channels, heads), rows=DISTANCES)
         self.presence_norm = nn.LayerNorm(channels)
         self.presence_head = Perceptron((channels, channels, channels, 1))
         self.scorer = Scorer(channels, hidden=hidden)
@@ -163,7 +165,9 @@ class Looking(Attention):
         values = split_heads(self.values(cells), self.heads).flatten(0, 1)
         rows, columns = (part.expand(count, -1, -1, -1).flatten(0, 1) for part in bias)
         most = max(1, at_a_time(slots, LIKENESSES) // (length * cells.shape[1]))
-        parts = (torch.split(part, most) for part in (queries, keys, values, rows, columns))
+        # A batch of products takes twice as long of rows that lie apart, and the bias thrice.
+        lined = (part.contiguous() for part in (queries, keys, values, rows, columns))
+        parts = (torch.split(part, most) for part in lined)
         mixed = torch.cat([_gather(*portion) for portion in zip(*parts, strict=True)])
         gathered: Tensor = self.out(join_heads(torch.unflatten(mixed, 0, (count, self.heads))))
         return gathered
