@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("pycocotools")
 
-from promptseg.bench import sam3
+from promptseg.bench import sam3, sam3_sides
 from promptseg.bench.memory import forget_peak, peak_bytes, resident_bytes
 from promptseg.bench.processes import Finished
 from promptseg.bench.random_sam3 import PHRASES, random_finder
@@ -25,6 +25,7 @@ SIZES = ["3", "71", "113"]
 def small(monkeypatch):
     """A small network stands in for the published one."""
     monkeypatch.setattr(sam3, "CONFIG", FINDER_ONLY)
+    monkeypatch.setattr(sam3_sides, "CONFIG", FINDER_ONLY)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def told(capsys):
     """Do a piece of work as a process of its own does, and read what it prints."""
 
     def tell(work, *arguments):
-        getattr(sam3, work)(*arguments)
+        getattr(sam3_sides, work)(*arguments)
         return json.loads(capsys.readouterr().out)
 
     return tell
@@ -58,7 +59,7 @@ def test_all_ways_find_the_same_masks(told):
     faithful = told("compare", "float32", *SIZES)
     plain = [told("find_peer", "float32", most, *SIZES) for most in ("1", "2")]
 
-    assert [len(each) for each in ours["masks"]] == [sam3.KEPT] * sam3.COMPARED
+    assert [len(each) for each in ours["masks"]] == [sam3_sides.KEPT] * sam3_sides.COMPARED
     assert overlap(ours, faithful) > 0.99
     assert overlap(*plain) > 0.99
     assert overlap(ours, plain[0]) < 0.9
@@ -109,10 +110,10 @@ def test_a_line_for_each_task(monkeypatch, capsys):
     def run_python(code, arguments, *, settings=None):
         work = code.split()[-1].partition("(")[0]
         ran.append((work, arguments[:2], bool(settings)))
-        getattr(sam3, work)(*arguments)
+        getattr(sam3_sides, work)(*arguments)
         return Finished(capsys.readouterr().out, 1.0, 10**9)
 
-    monkeypatch.setattr(sam3, "run_python", run_python)
+    monkeypatch.setattr(sam3_sides, "run_python", run_python)
     found = sam3.measure(dtypes=["float32"], count=3, photo_size=Size(71, 113), many=[5])
 
     work = [name for name, _, _ in ran]
