@@ -171,7 +171,7 @@ QUERY = {"verb": "find", "text": "cat"}
         (line({**QUERY, "mask_size": "model"}), "`find` has no `mask_size`"),
         (line({**QUERY, "threshold": 3}), "0..1"),
         (line({**QUERY, "threshold": "high"}), "must be a number"),
-        (line({**QUERY, "threshold": 10**400}), "a number is too large"),
+        (line({**QUERY, "threshold": 10**400}), "0..1, got inf"),
         (line({**QUERY, "max": 3, "max_masks": 4}), "are the same"),
         (line({**QUERY, "tidy": 3}), "`tidy` is an object of JSON, got a number"),
         (line({**QUERY, "tidy": {"holes": 3}}), "`tidy` has no `holes`"),

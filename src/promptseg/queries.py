@@ -222,10 +222,9 @@ def _questions(said: Sequence[object], before: Sequence[Question], folder: Path)
         assert isinstance(query, dict)
         try:
             verb, options, asked = _understood(query, folder)
-        except (PromptsegError, OverflowError) as error:
+        except PromptsegError as error:
             which = f"query {place + 1}" if name is None else f"query `{name}`"
-            why = "a number is too large" if isinstance(error, OverflowError) else str(error)
-            raise PromptError(f"{which}: {why}", hint=getattr(error, "hint", None)) from error
+            raise PromptError(f"{which}: {error}", hint=error.hint) from error
         made = name or _new_name(verb, len(before) + place + 1, taken)
         taken.add(made)
         plain = {key: value for key, value in query.items() if key != "id"}

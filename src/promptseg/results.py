@@ -61,9 +61,11 @@ OPTIONAL = {
 class Masks:
     """Masks of one image; row i of every column is about mask i.
 
-    `scores` are predicted IoU and `presence` the probability of there being an object, both 0..1.
-    `objects` says which prompt of the request a mask answers, `candidates` which of its candidates
-    it is. `confident` is false where none reached the threshold and this is the best there was.
+    `scores` are predicted IoU, or of `find` how sure it is of a thing; `presence` is the
+    probability of there being an object, or any such thing; all are 0..1. `objects` says which
+    prompt of the request a mask answers, and counts what `find` and `everything` found;
+    `candidates` says which of the network's answers it is. `confident` is false where none reached
+    the threshold and this is the best there was.
 
     The other columns are None where nothing is known: `stability` says how much of a mask a higher
     threshold leaves beside a lower one, 0..1; `points` (x, y) and `crops` (x0, y0, x1, y1) say what
@@ -291,12 +293,12 @@ class Masks:
 
     def __repr__(self) -> str:
         if not len(self):
-            return f"Masks(none, {self.size}{'' if self.complete else ', ended early'})"
+            return f"Masks(none, {self.size}{'' if self.complete else ', there may be more'})"
         unsure = int((~self.confident).sum())
         scores = ", ".join(f"{score:.2f}" for score in self.scores[:4])
         more = ", ..." if len(self) > 4 else ""
         notes = f", {unsure} not confident" if unsure else ""
-        notes += "" if self.complete else ", ended early"
+        notes += "" if self.complete else ", there may be more"
         return (
             f"Masks({len(self)} of {len(np.unique(self.objects))} objects, {self.size}, "
             f"scores [{scores}{more}]{notes})"

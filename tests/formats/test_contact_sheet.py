@@ -118,7 +118,7 @@ def test_the_caption_tells_how_many_masks():
         contact_sheet.counted(each)
         for each in (masks[:0], masks[:1], masks, replace(masks, complete=False))
     ]
-    assert said == ["no masks", "1 mask", "3 masks", "3 masks, ended early"]
+    assert said == ["no masks", "1 mask", "3 masks", "3 masks, there may be more"]
 
 
 def test_a_row_stands_on_its_foot():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptseg.errors import OutputError, PromptError
+from promptseg.errors import MaskError, OutputError, PromptError
 from promptseg.formats.outcomes import Name, OutcomeLog, masks_from_json, outcome_to_json
 from promptseg.results import Masks
 
@@ -43,6 +43,18 @@ def test_masks_come_back_as_they_were(seed, count, complete):
     """Through a line of JSON, to the last bit of a score."""
     found = replace(masks(seed, count), complete=complete)
     same(masks_from_json(json.loads(json.dumps(outcome_to_json(found)))), found)
+
+
+@pytest.mark.parametrize("column", ["scores", "presence", "predicted_boxes"])
+def test_what_is_no_number_is_refused_and_leaves_no_line(tmp_path, column):
+    """A number that JSON has no word for is an error of its query, and the log goes on."""
+    path = tmp_path / "results.jsonl"
+    found = masks(count=1)
+    with OutcomeLog(path) as log:
+        with pytest.raises(MaskError, match="no file can hold"):
+            log.add(CAT, "find", "k", replace(found, **{column: getattr(found, column) * np.nan}))
+        log.add(DOG, "find", "k", found)
+    assert [line["id"] for line in lines(path)] == ["dog"]
 
 
 def test_a_line_has_what_the_guide_says(tmp_path):

@@ -14,7 +14,7 @@ from promptseg.batch import Batch
 from promptseg.cli import console
 from promptseg.cli.formats import PICTURES
 from promptseg.cli.outputs import Outputs
-from promptseg.cli.run import has_no_room
+from promptseg.cli.run import about, has_no_room
 from promptseg.errors import ImageError, MaskError, PromptsegError
 from promptseg.formats.outcomes import Name, OutcomeLog
 from promptseg.io import images
@@ -154,7 +154,7 @@ class Job:
         try:
             look.pixels = images.read(look.image.path, max_pixels=self.max_pixels)
         except ImageError as error:
-            console.problem(_about(look.image.name, error), hint=error.hint)
+            console.problem(about(look.image.name, error), hint=error.hint)
             for task in fresh:
                 self._fail(task, error)
                 yield
@@ -214,7 +214,7 @@ class Job:
         except PromptsegError as error:
             if has_no_room(error):
                 raise
-            console.problem(_about(image.name, error), hint=error.hint)
+            console.problem(about(image.name, error), hint=error.hint)
             self.unwritten += 1
             return
         for file in files:
@@ -249,8 +249,3 @@ def _joined(parts: Sequence[Masks]) -> Masks:
             for part in parts
         ]
     return Masks.concatenate(parts)
-
-
-def _about(image: str, error: PromptsegError) -> str:
-    """Name the image in a message that does not do so itself."""
-    return str(error) if image in str(error) else f"{image}: {error}"

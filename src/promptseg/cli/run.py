@@ -148,9 +148,9 @@ def find(arguments: Sequence[str]) -> tuple[list[Path], int]:
     return list(found), missing
 
 
-def about(path: Path, error: PromptsegError) -> str:
+def about(image: str | Path, error: PromptsegError) -> str:
     """Name the image in a message that does not do so itself."""
-    return str(error) if str(path) in str(error) else f"{path}: {error}"
+    return str(error) if str(image) in str(error) else f"{image}: {error}"
 
 
 def has_no_room(error: PromptsegError) -> bool:

@@ -17,7 +17,7 @@ from promptseg.compat.sam3_transforms import to_bytes
 from promptseg.engine.encoder import EncodedImage
 from promptseg.engine.finder import Finder
 from promptseg.engine.portions import Portions
-from promptseg.engine.reader import PHRASE_BYTES, Reader, padded
+from promptseg.engine.reader import padded
 from promptseg.errors import ConfigError, PromptError
 from promptseg.nn.outputs import Detections, Examples, ImageFeatures, Phrases
 from promptseg.nn.sam3.model import Sam3Finder
@@ -79,7 +79,6 @@ class Sam3ImageModel:
         self._portions = Portions(
             encoder.limits.concepts, what="answering queries", release=encoder.release
         )
-        self._read = Reader(self.finder.network, encoder, cache_bytes=PHRASE_BYTES)
 
     @property
     def device(self) -> torch.device:
@@ -104,7 +103,7 @@ class Sam3ImageModel:
                 f"a batch is needed, got {type(batch).__name__}",
                 hint='Make it by `collate_fn_api(datapoints, dict_key="any")["any"]`',
             )
-        phrases = self._read(batch.phrases)
+        phrases = self.finder.reader(batch.phrases)
         # An image without queries need not be looked at.
         asked = list(dict.fromkeys(batch.image_ids))
         images = self.finder.encoder.encode([to_bytes(batch.images[number]) for number in asked])

@@ -83,7 +83,7 @@ class Finder:
         self.network = network
         self.encoder = encoder
         self.runtime = encoder.runtime
-        self._reader = Reader(network, encoder, cache_bytes=PHRASE_BYTES)
+        self.reader = Reader(network, encoder, cache_bytes=PHRASE_BYTES)
         self._portions = Portions(
             encoder.limits.concepts, what="finding concepts", release=encoder.release
         )
@@ -162,7 +162,7 @@ class Finder:
         return Found(detections, kept, [logits.float() for logits in drawn])
 
     def _questions(self, wanted: Sequence[Wanted]) -> list[Question]:
-        phrases = self._reader([each.concept.text or VISUAL for each in wanted])
+        phrases = self.reader([each.concept.text or VISUAL for each in wanted])
         return list(map(Question, wanted, phrases))
 
     def _masks(self, found: Found, row: int, wanted: Wanted, size: Size) -> Masks:

@@ -200,7 +200,7 @@ def _captioned(
 def counted(masks: Masks) -> str:
     """Say how many masks there are, and whether there may be more."""
     noun = "mask" if len(masks) == 1 else "masks"
-    return f"{len(masks) or 'no'} {noun}{'' if masks.complete else ', ended early'}"
+    return f"{len(masks) or 'no'} {noun}{'' if masks.complete else ', there may be more'}"
 
 
 def _whole(name: str, value: object) -> int:

@@ -219,7 +219,10 @@ def _mask(masks: Masks, i: int) -> dict[str, object]:
         **facts_of(masks, i),
     }
     if masks.predicted_boxes is not None:
-        record["predicted_box"] = np.round(masks.predicted_boxes[i], 3).tolist()
+        box = masks.predicted_boxes[i]
+        if not np.isfinite(box).all():
+            raise MaskError(f"mask {i} has a predicted box of {box}, which no file can hold")
+        record["predicted_box"] = np.round(box, 3).tolist()
     return {**record, "rle": run.to_coco()}
 
 

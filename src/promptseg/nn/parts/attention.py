@@ -156,13 +156,13 @@ def attend(
     if not _by_products(queries, keys):
         return functional.scaled_dot_product_attention(queries, keys, values)
     gathered = torch.empty_like(queries)
-    for place in product(range(queries.shape[0]), range(queries.shape[1])):
-        scaled = keys[place] / math.sqrt(keys.shape[3])
-        columns = values[place].T.contiguous()
-        lined = queries[place].contiguous()
+    for row, head in product(range(queries.shape[0]), range(queries.shape[1])):
+        scaled = keys[row, head] / math.sqrt(keys.shape[3])
+        columns = values[row, head].T.contiguous()
+        lined = queries[row, head].contiguous()
         for start in range(0, queries.shape[2], AT_A_TIME):
             some = slice(start, start + AT_A_TIME)
-            gathered[(*place, some)] = linear(_shares(linear(lined[some], scaled)), columns)
+            gathered[row, head, some] = linear(_shares(linear(lined[some], scaled)), columns)
     return gathered
 
 
