@@ -27,8 +27,10 @@ __all__ = ["no_network"]
 
 CHECKPOINT = Path("checkpoints/sam2.1_hiera_tiny.pt")
 SAM3 = Path("checkpoints/sam3.pt")
+NANO = Path("tests/nano/nano.safetensors")
 # Commands that the model in the package can do.
 RUNNABLE = tuple(f"promptseg {name} " for name in ("segment", "everything", "convert", "run"))
+FIND = "promptseg find "
 GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -65,13 +67,26 @@ def have_sam3(path):
     made.rename(path)
 
 
+def have_weights(text):
+    """Put every file of weights that a guide names where it expects it."""
+    if str(CHECKPOINT) in text:
+        have_checkpoint(CHECKPOINT)
+    if str(SAM3) in text:
+        have_sam3(SAM3)
+    if str(NANO) in text:
+        NANO.parent.mkdir(parents=True)
+        shutil.copy(ROOT / NANO, NANO)
+
+
+def runs(command):
+    """Whether a command can be run: `find` where it names the file of a SAM 3."""
+    return command.startswith(RUNNABLE) or (command.startswith(FIND) and str(SAM3) in command)
+
+
 @having("python")
 def test_python_blocks_run(guide, workplace, no_network):
     """The python blocks of a document run, top to bottom."""
-    if str(CHECKPOINT) in guide.read_text():
-        have_checkpoint(CHECKPOINT)
-    if str(SAM3) in guide.read_text():
-        have_sam3(SAM3)
+    have_weights(guide.read_text())
     exec(compile("\n".join(blocks(guide, "python")), str(guide), "exec"), {})
 
 
@@ -82,8 +97,9 @@ def test_commands_run(guide, workplace):
         line
         for block in blocks(guide, "sh")
         for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith(RUNNABLE)
+        if runs(line)
     ]
+    have_weights("\n".join(commands))
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command
 

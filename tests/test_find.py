@@ -324,3 +324,20 @@ def test_a_failed_image_fails_only_its_own_queries(model, tmp_path):
 def test_usage_tells_of_concepts(model):
     """One at a time on a CPU."""
     assert model.usage().concepts == 1
+
+
+def test_a_fault_in_a_batch_is_an_error_like_others(model, network, monkeypatch, caplog):
+    """The answer raises a sentence, and the log has the fault; a call of one raises the fault."""
+
+    def broken(features, detections, slots):
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(network, "outline", broken)
+    image = painted(("red", 0, 0, 6, 6))
+    batch = ps.Batch()
+    red = batch.image(image).find("red")
+    answers = model.run(batch)
+    assert str(answers.errors[red]) == "the query failed unexpectedly: ZeroDivisionError"
+    assert "a fault" in caplog.text
+    with pytest.raises(ZeroDivisionError):
+        model.find(image, "red")

@@ -59,7 +59,7 @@ def test_another_threshold_is_refused(threshold, part):
         ("max_masks", True, "must be a whole number, got True"),
         ("mask_size", "full", "must be one of image, model, got 'full'"),
         ("mask_size", ["image"], "must be one of image, model, got ['image']"),
-        ("across", 1, "must be true or false, got 1"),
+        ("max_iou_across", 2, "must lie in 0..1, got 2"),
         ("tidy", {}, "must be `TidyOptions`, got dict"),
     ],
 )
@@ -74,7 +74,7 @@ def test_find_gives_all_that_is_more_likely_than_not():
     """Unless told otherwise: at the size of the image, each concept for itself."""
     options = FindOptions()
     assert (options.threshold, options.max_masks, options.mask_size) == (0.5, None, "image")
-    assert not options.across
+    assert options.max_iou_across is None
     assert options.tidy.changes_nothing
 
 

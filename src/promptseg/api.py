@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,14 @@ from promptseg.engine.batches import chunks
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.encoder import EncodedImage
 from promptseg.engine.everything import Progress, Search, completed
-from promptseg.engine.finder import FoundTensors, Wanted
+from promptseg.engine.finder import Finder, FoundTensors, Wanted
 from promptseg.engine.large import TiledSearch, segment_tiled
 from promptseg.engine.large_find import find_tiled
+from promptseg.engine.portions import FULL
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.session import Session
-from promptseg.engine.verbs import Outcome, Usage, Verbs, without_frames
-from promptseg.errors import ConfigError, PromptError, PromptsegError
+from promptseg.engine.verbs import Usage, Verbs, without_frames
+from promptseg.errors import ConfigError, OutOfMemoryError, PromptError, PromptsegError
 from promptseg.io import images, windows
 from promptseg.io.windows import LargeImage
 from promptseg.nn.outputs import ImageFeatures
@@ -47,6 +49,8 @@ from promptseg.tiles import Tiling
 from promptseg.weights import catalog
 from promptseg.weights.load import load_source
 
+logger = logging.getLogger(__name__)
+
 AnyImage: TypeAlias = "str | Path | Image.Image | np.ndarray"
 
 DEFAULT_OPTIONS = SegmentOptions()
@@ -58,7 +62,7 @@ class Answered(NamedTuple):
     """One answer of a batch: the id of the query, and its masks or why there are none."""
 
     id: str
-    outcome: Outcome
+    outcome: Masks | PromptsegError
 
 
 def load(
@@ -108,6 +112,15 @@ class Model:
     def spec(self) -> NetworkSpec:
         """Sizes, normalisation and identity of the network."""
         return self._verbs.network.spec
+
+    @property
+    def finder(self) -> Finder:
+        """What answers concepts, for doors that ask more of it than `find` does.
+
+        Raises:
+            PromptError: this model finds nothing by name or example.
+        """
+        return self._verbs.finder
 
     def usage(self) -> Usage:
         """Say what the features of recent images take, and how much is worked on at a time."""
@@ -218,7 +231,7 @@ class Model:
         _require_requests(requests)
         masks: dict[int, Masks] = {}
         for number, outcome in self._verbs.run(requests):
-            if isinstance(outcome, PromptsegError):
+            if isinstance(outcome, Exception):
                 with numbered("request", number, of=len(requests)):
                     raise outcome
             masks[number] = outcome
@@ -244,19 +257,20 @@ class Model:
             for image, queries in group:
                 try:
                     pixels = _pixels(image)
-                except PromptsegError as error:
-                    failure = without_frames(error)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is this image's alone
+                    failure = _failure(error)
                     yield from (Answered(query.id, failure) for query in queries)
                     continue
                 for query in queries:
                     try:
                         requests.append(query.of(pixels))
                     except PromptsegError as error:
-                        yield Answered(query.id, without_frames(error))
+                        yield Answered(query.id, _failure(error))
                     else:
                         names.append(query.id)
             for number, outcome in self._verbs.run(requests):
-                yield Answered(names[number], outcome)
+                known = outcome if isinstance(outcome, Masks) else _failure(outcome)
+                yield Answered(names[number], known)
 
     def everything(
         self,
@@ -359,6 +373,23 @@ def _require_requests(requests: object) -> None:
     raise PromptError(
         f"`run` takes a `Batch` or a list of requests, got {type(wrong).__name__}",
         hint="Make a request such as `SegmentRequest.of(image, prompts)`, or fill a `Batch`",
+    )
+
+
+def _failure(error: Exception) -> PromptsegError:
+    """Return what a query of a batch has for an outcome, also where nobody expected it.
+
+    That is a fault of ours or of what we stand on, so the log has it whole.
+    """
+    if isinstance(error, PromptsegError):
+        without_frames(error)
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError("there is not enough memory for this query", hint=FULL)
+    logger.error("a query failed unexpectedly", exc_info=error)
+    return PromptsegError(
+        f"the query failed unexpectedly: {type(error).__name__}",
+        hint="The log has all of it; please report it",
     )
 
 

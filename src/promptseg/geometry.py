@@ -127,7 +127,7 @@ class Placement:
 
 def _corner(name: str, value: object) -> float:
     try:
-        if isinstance(value, (str, bytes, bool, np.bool_)):
+        if isinstance(value, (str, bytes, bool, np.bool_, np.complexfloating)):
             raise TypeError(value)
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

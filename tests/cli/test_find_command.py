@@ -98,7 +98,7 @@ def test_across_keeps_one_name_for_one_thing(folder, capsys):
     """A thing found under two phrases stays under the one asked first."""
     asked = ["find", "photos/second.png", "--text", "blue", "--text", "dark blue"]
     assert main([*asked, "--max-iou", "0.5"]) == 0
-    assert main([*asked, "--max-iou", "0.5", "--across"]) == 0
+    assert main([*asked, "--max-iou-across", "0.5"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "photos/second.png: 1 blue (0.90), 1 dark blue (0.90)",
         "photos/second.png: 1 blue (0.90), no dark blue",
@@ -199,7 +199,7 @@ def test_a_model_without_words_says_so_once(folder, capsys, monkeypatch):
     assert said.out == ""
     assert said.err.splitlines() == [
         "error: this model knows no words and finds nothing by example",
-        "hint: `find` needs SAM 3: load `sam3`, or a file of its weights",
+        "hint: `find` needs the half of SAM 3 that finds: load `sam3`, or a file with it",
     ]
 
 

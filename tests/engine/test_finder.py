@@ -322,12 +322,13 @@ def test_answers_are_joined_in_the_order_asked():
 
 
 def test_doubles_go_within_a_concept_or_across():
-    """The same columns under two names: one of them goes if all are tidied together."""
+    """The same columns under two names: one of them goes where concepts are compared."""
     first, second = stripes(5, 5, scores=[0.6, 0.5]), stripes(5, 2, scores=[0.9, 0.4])
     tidy = TidyOptions(max_iou=0.5)
     assert joined(first, second) == [5, 5, 5, 2]
     assert joined(first, second, tidy=tidy) == [5, 5, 2]
-    assert joined(first, second, tidy=tidy, across=True) == [5, 2]
+    assert joined(first, second, tidy=tidy, max_iou_across=0.5) == [5, 2]
+    assert joined(first, second, max_iou_across=0.5) == [5, 2]
 
 
 def test_what_is_tidied_away_does_not_count():
@@ -339,15 +340,16 @@ def test_what_is_tidied_away_does_not_count():
     assert joined(first, max_masks=2, tidy=tidy) == [5, 2]
     # Across: the first keeps its 2, the second its 5, and its 7 overlaps that by 5/7 only.
     apart = TidyOptions(max_iou=0.75)
-    assert joined(first, second, max_masks=2, tidy=apart, across=True) == [2, 5, 7]
+    assert joined(first, second, max_masks=2, tidy=apart, max_iou_across=0.75) == [2, 5, 7]
 
 
 def test_one_concept_that_may_have_more_leaves_the_whole_incomplete():
     """And none of nothing is complete, with its columns."""
     some = stripes(5, scores=[0.5])
     assert together([some], SIZE, FindOptions()).complete
-    for across in (False, True):
-        more = together([some, replace(some, complete=False)], SIZE, FindOptions(across=across))
+    for across in (None, 0.5):
+        options = FindOptions(max_iou_across=across)
+        more = together([some, replace(some, complete=False)], SIZE, options)
         assert not more.complete
     none = together([], SIZE, FindOptions())
     assert (len(none), none.complete, none.labels.tolist()) == (0, True, [])

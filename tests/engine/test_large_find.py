@@ -9,10 +9,11 @@ from fake_finder import FakeFinder, painted
 from promptseg.api import Model
 from promptseg.concepts import Concept
 from promptseg.engine.cache import FeatureCache
-from promptseg.engine.large_find import find_tiled
+from promptseg.engine.large_find import _whole, find_tiled
 from promptseg.errors import ConfigError, PromptError
 from promptseg.io import windows
 from promptseg.options import FindOptions, TidyOptions
+from promptseg.results import Masks
 from promptseg.tiles import Tiling
 
 # Tiles begin at 0, 10 and 20 across, and at 0 and 10 down.
@@ -119,7 +120,7 @@ def test_masks_are_tidied_at_the_end(model):
     assert len(search(model, "red", max_masks=1)) == 1
     tidy = TidyOptions(drop_specks=1, max_iou=0.5)
     assert len(search(model, "red", "red", tidy=tidy)) == 4
-    assert len(search(model, "red", "red", tidy=tidy, across=True)) == 2
+    assert len(search(model, "red", "red", max_iou_across=0.5)) == 2
 
 
 def test_nothing_is_an_answer(model):
@@ -146,3 +147,23 @@ def test_masks_of_the_models_size_are_refused(model):
     """Parts of a large image have no such size in common."""
     with pytest.raises(ConfigError, match="no common size but the image's"):
         search(model, "red", mask_size="model")
+
+
+def test_pieces_of_what_the_overview_shows_whole_are_left_out():
+    """Two tiles saw a bar of 12 in pieces that do not agree; what lies beside it stays."""
+    size = (6, 20)
+
+    def columns(*spans, scores):
+        stack = np.zeros((len(spans), *size), bool)
+        for row, (first, last) in enumerate(spans):
+            stack[row, :, first:last] = True
+        return Masks.from_numpy(stack, scores=scores)
+
+    overview = columns((2, 14), scores=[0.6])
+    merged = columns((2, 8), (9, 14), (16, 20), scores=[0.9, 0.8, 0.7])
+    whole = _whole(merged, overview, Tiling(side=10, overlap=3))
+    assert [mask.box.x0 for mask in whole.runs] == [16, 2]
+    assert whole.areas.tolist() == [4 * 6, 12 * 6]
+    # What a tile has seen of it almost whole is finer, and stays.
+    finer = columns((2, 13), scores=[0.9])
+    assert _whole(finer, overview, Tiling(side=10, overlap=3)).areas.tolist() == [11 * 6]

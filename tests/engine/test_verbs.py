@@ -18,7 +18,7 @@ from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.verbs import Verbs, without_frames
 from promptseg.errors import OutOfMemoryError, PromptError, PromptsegError
-from promptseg.options import EverythingOptions, FindOptions, SegmentOptions, TidyOptions
+from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
 from promptseg.prompts import MaskHint, Points, Prompt
 from promptseg.requests import EverythingRequest, FindRequest, SegmentRequest
 
@@ -76,7 +76,7 @@ ASKED = st.sampled_from(
         lambda image: find(image, "red", "a very small blue", "green", max_masks=1),
         lambda image: find(image, Concept("blue", include=[(1, 1, 3, 3)]), threshold=0.25),
         lambda image: find(image, Concept(exclude=[(1, 1, 3, 3)]), mask_size="model"),
-        lambda image: find(image, "red", "red", across=True, tidy=TidyOptions(max_iou=0.5)),
+        lambda image: find(image, "red", "red", max_iou_across=0.5),
         lambda image: find(image),
         lambda image: find(image, "red", LONG),
         lambda image: SegmentRequest.of(image, POINT),
@@ -279,3 +279,35 @@ def test_usage_of_what_a_network_cannot_do_is_none():
     """No objects where there are no points, and no concepts where there are no words."""
     assert verbs_of(FakeFinder(), objects=5, concepts=7).usage().objects == 0
     assert verbs_of(FakeNetwork(), objects=5, concepts=7).usage().concepts == 0
+
+
+class Breaking(FakeBoth):
+    """Breaks down, as nobody expects, where it is asked for green things."""
+
+    def find(self, features, phrases, examples):
+        if any("green" in each for some in self.was_read[-1:] for each in some):
+            raise ZeroDivisionError("a fault")
+        return super().find(features, phrases, examples)
+
+
+def test_a_fault_ends_its_own_query_only():
+    """The neighbours are asked again without it, and the fault is kept whole for who finds it."""
+    red, green, point = answers_of(
+        verbs_of(Breaking(), cache_bytes=0),
+        [find(IMAGES[0], "red"), find(IMAGES[1], "green"), SegmentRequest.of(IMAGES[1], POINT)],
+    )
+    assert len(red) == 1
+    assert len(point) == 1
+    assert isinstance(green, ZeroDivisionError)
+    assert green.__traceback__ is not None
+
+
+def test_a_hundred_concepts_are_found_a_few_at_a_time():
+    """Never more than four together, and the first is known before the last is asked."""
+    network = FakeBoth()
+    asked = [find(IMAGES[0], f"red {number}") for number in range(100)]
+    ended = verbs_of(network, concepts=4).run(asked)
+    assert next(ended).request == 0
+    assert len(network.asked) < 25
+    assert len(list(ended)) == 99
+    assert max(network.asked) == 4

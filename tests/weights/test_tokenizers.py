@@ -143,6 +143,21 @@ def test_a_tokenizer_that_knows_more_than_the_network_is_refused(tmp_path):
     refused(tmp_path, f"knows {KNOWN} tokens, and the network {KNOWN - 1}", vocabulary=KNOWN - 1)
 
 
+def test_a_tokenizer_that_knows_less_than_the_network_is_refused(tmp_path):
+    """It is another's, and its numbers mean other words."""
+    write_parts(tmp_path)
+    refused(tmp_path, f"knows {KNOWN} tokens, and the network {KNOWN + 1}", vocabulary=KNOWN + 1)
+
+
+def test_the_marks_of_clip_are_its_last_two_tokens(tmp_path, monkeypatch):
+    """Another order is another tokenizer, though it knows as many tokens."""
+    monkeypatch.setattr(tokenizers, "CLIP_TOKENS", KNOWN)
+    write_parts(tmp_path)
+    assert find_tokenizer(tmp_path, context=32, vocabulary=KNOWN) is not None
+    monkeypatch.setattr(tokenizers, "START", tokenizers.END)
+    refused(tmp_path, "numbers the marks of a phrase", vocabulary=KNOWN)
+
+
 def test_rules_without_marks_are_refused(tmp_path):
     """A phrase must begin and end with a token of its own."""
     write_parts(tmp_path)

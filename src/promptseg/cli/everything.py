@@ -59,19 +59,19 @@ def everything(
     budget, keeps what was found until then; with --tile, in the tiles that were done.
     """
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
-    from promptseg.cli import outputs, run
+    from promptseg.cli import each_image, outputs
 
     console.listen(quiet=quiet)
     defaults = settings.load()
-    found, missing = run.find(image)
+    found, missing = each_image.find(image)
     if not found:
         return console.NOTHING_DONE
     places = outputs.plan(output, formats or (), found, usual=Format.COCO, numbers=True)
-    loaded = run.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
+    loaded = each_image.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
     # One bar: over the points of a lone image, else over images.
     options = replace(options, tidy=tidy)
-    ask = _Ask(loaded, options, run.tiling_of(tile), quiet=quiet or len(found) > 1)
-    each = run.Run(ask, places, defaults.max_pixels, as_json, tiled=tile is not None)
+    ask = _Ask(loaded, options, each_image.tiling_of(tile), quiet=quiet or len(found) > 1)
+    each = each_image.Run(ask, places, defaults.max_pixels, as_json, tiled=tile is not None)
     try:
         done = 0
         for path in console.progress(found, total=len(found), label="everything", quiet=quiet):
@@ -81,7 +81,7 @@ def everything(
     finally:
         # However the loop ends, what is done is kept.
         each.finish()
-    return run.status(done, of=len(found), missing=missing)
+    return each_image.status(done, of=len(found), missing=missing)
 
 
 @dataclass

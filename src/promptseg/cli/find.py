@@ -57,9 +57,9 @@ def find(
         int | None,
         typer.Option("--max", metavar="N", min=1, help=help_of(FindOptions, "max_masks")),
     ] = None,
-    across: Annotated[
-        bool, typer.Option("--across", help=help_of(FindOptions, "across"))
-    ] = FindOptions.across,
+    max_iou_across: Annotated[
+        float | None, typer.Option(metavar="T", help=help_of(FindOptions, "max_iou_across"))
+    ] = None,
     model: flags.Model = None,
     device: flags.Device = None,
     dtype: flags.Dtype = None,
@@ -90,12 +90,14 @@ def find(
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
     import numpy as np
 
-    from promptseg.cli import outputs, run
+    from promptseg.cli import each_image, outputs
     from promptseg.cli import prompts as typed
 
     console.listen(quiet=quiet)
     defaults = settings.load()
-    options = FindOptions(threshold=threshold, max_masks=most, across=across, tidy=tidy)
+    options = FindOptions(
+        threshold=threshold, max_masks=most, max_iou_across=max_iou_across, tidy=tidy
+    )
     concepts = typed.parse_concepts(
         texts=text or (),
         examples=example or (),
@@ -108,15 +110,15 @@ def find(
             "only counterexamples are given: what is meant is left to the model, which rarely "
             "knows; add --text or --example"
         )
-    found, missing = run.find(image)
+    found, missing = each_image.find(image)
     if not found:
         return console.NOTHING_DONE
     places = outputs.plan(output, formats or (), found, usual=Format.COCO)
-    loaded = run.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
+    loaded = each_image.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
     # A question about nothing, which a model that knows no words refuses once for all images.
     loaded.find(np.zeros((1, 1, 3), np.uint8), [])
-    tiling = run.tiling_of(tile)
-    each = run.Run(
+    tiling = each_image.tiling_of(tile)
+    each = each_image.Run(
         partial(loaded.find, concepts=concepts, options=options, tiling=tiling),
         places,
         defaults.max_pixels,
@@ -131,7 +133,7 @@ def find(
     finally:
         # However the loop ends, what is done is kept.
         each.finish()
-    return run.status(done, of=len(found), missing=missing)
+    return each_image.status(done, of=len(found), missing=missing)
 
 
 def _summary(labels: Sequence[str], masks: Masks) -> str:
@@ -146,7 +148,8 @@ def _summary(labels: Sequence[str], masks: Masks) -> str:
 
 
 def _unfinished(tile: int | None) -> str:
-    closer = "look closer with --tile 1008" if tile is None else f"look closer than --tile {tile}"
+    smaller = "of less than the image" if tile is None else f"of less than {tile} pixels"
+    closer = f"look closer with a --tile {smaller}"
     return (
         f"as many things were found as the model answers with at once, there may be more; {closer}"
     )

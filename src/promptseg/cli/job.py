@@ -12,9 +12,9 @@ import numpy as np
 import promptseg
 from promptseg.batch import Batch
 from promptseg.cli import console
+from promptseg.cli.each_image import about, has_no_room
 from promptseg.cli.formats import PICTURES
 from promptseg.cli.outputs import Outputs
-from promptseg.cli.run import about, has_no_room
 from promptseg.errors import ImageError, MaskError, PromptsegError
 from promptseg.formats.outcomes import Name, OutcomeLog
 from promptseg.io import images

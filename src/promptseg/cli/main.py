@@ -25,7 +25,7 @@ COMMANDS = {
     "segment": "segment",
     "find": "find",
     "everything": "everything",
-    "run": "queries",
+    "run": "run",
     "convert": "convert",
     "models": "models",
     "doctor": "doctor",

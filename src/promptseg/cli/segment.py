@@ -76,7 +76,7 @@ def segment(
     printed. An image that fails is named, and the others are done.
     """
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
-    from promptseg.cli import outputs, run
+    from promptseg.cli import each_image, outputs
     from promptseg.cli import prompts as typed
 
     console.listen(quiet=quiet)
@@ -90,18 +90,20 @@ def segment(
         text=text,
         max_pixels=defaults.max_pixels,
     )
-    found, missing = run.find(image)
+    found, missing = each_image.find(image)
     if not found:
         return console.NOTHING_DONE
     places = outputs.plan(output, formats or (), found, hint=mask)
-    loaded = run.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
-    tiling = run.tiling_of(tile)
+    loaded = each_image.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
+    tiling = each_image.tiling_of(tile)
     ask = partial(loaded.segment, prompts=prompts, options=options, tiling=tiling)
-    each = run.Run(ask, places, defaults.max_pixels, as_json, prompts, tiled=tile is not None)
+    each = each_image.Run(
+        ask, places, defaults.max_pixels, as_json, prompts, tiled=tile is not None
+    )
     try:
         paths = console.progress(found, total=len(found), label="segment", quiet=quiet)
         done = sum(each.attempt(path) for path in paths)
     finally:
         # However the loop ends, what is done is kept.
         each.finish()
-    return run.status(done, of=len(found), missing=missing)
+    return each_image.status(done, of=len(found), missing=missing)

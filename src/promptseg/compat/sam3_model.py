@@ -68,7 +68,7 @@ class Sam3ImageModel:
 
     def __init__(self, model: api.Model) -> None:
         try:
-            self.finder: Finder = model._verbs.finder
+            self.finder: Finder = model.finder
         except (AttributeError, PromptError):
             raise ConfigError(
                 f"a model of SAM 3 is needed, got {model!r}",

@@ -24,7 +24,7 @@ from promptseg.nn.protocol import VISUAL, Findable
 from promptseg.options import FindOptions
 from promptseg.results import Masks
 from promptseg.shapes import BoxArray
-from promptseg.tidying import tidy
+from promptseg.tidying import suppress, tidy
 
 
 class Wanted(NamedTuple):
@@ -185,19 +185,19 @@ class Finder:
 
 
 def together(answers: Sequence[Masks], size: Size, options: FindOptions) -> Masks:
-    """Tidy the answers to the concepts of one request, each alone or all of them, and join them.
+    """Tidy the answers to the concepts of one request, compare them, and join them.
 
-    What is tidied away does not count as one of the most.
+    What is left out does not count as one of the most.
     """
     # Told apart by their objects for the time being.
-    answers = [
-        replace(masks, objects=np.full(len(masks), number)) for number, masks in enumerate(answers)
+    tidied = [
+        replace(kept := tidy(masks, options.tidy), objects=np.full(len(kept), number))
+        for number, masks in enumerate(answers)
     ]
-    if options.across:
-        joined = tidy(Masks.concatenate([nothing(size), *answers]), options.tidy)
-        answers = [joined[joined.objects == number] for number in range(len(answers))]
-    else:
-        answers = [tidy(masks, options.tidy) for masks in answers]
+    joined = Masks.concatenate([nothing(size), *tidied])
+    if options.max_iou_across is not None:
+        joined = joined[suppress(joined.runs, joined.scores, max_iou=options.max_iou_across)]
+    answers = [joined[joined.objects == number] for number in range(len(tidied))]
     masks = Masks.concatenate([nothing(size), *(each[: options.max_masks] for each in answers)])
     return replace(masks, objects=np.arange(len(masks)))
 
@@ -221,7 +221,8 @@ def _kept(detections: Detections, options: Sequence[FindOptions]) -> list[Kept]:
         passing = ranked > wanted.threshold if wanted.threshold else ranked >= 0
         ranked, slots = ranked[passing], slots[passing]
         # What is tidied away must not count.
-        most = wanted.max_masks if wanted.tidy.changes_nothing else None
+        compared = wanted.max_iou_across is not None or not wanted.tidy.changes_nothing
+        most = None if compared else wanted.max_masks
         kept.append(Kept(slots[:most], ranked[:most], complete=len(slots) < len(row)))
     return kept
 

@@ -22,7 +22,7 @@ from promptseg.results import Masks
 
 logger = logging.getLogger(__name__)
 
-Outcome: TypeAlias = Masks | PromptsegError
+Outcome: TypeAlias = Masks | Exception
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,10 @@ class Usage:
 
 
 class Ended(NamedTuple):
-    """Which of the requests has been answered, and its masks, or why there are none."""
+    """Which of the requests has been answered, and its masks, or why there are none.
+
+    What is no `PromptsegError` is a fault of ours, or of what we stand on.
+    """
 
     request: int
     outcome: Outcome
@@ -97,7 +100,7 @@ class Verbs:
         if self._finder is None:
             raise PromptError(
                 "this model knows no words and finds nothing by example",
-                hint="`find` needs SAM 3: load `sam3`, or a file of its weights",
+                hint="`find` needs the half of SAM 3 that finds: load `sam3`, or a file with it",
             )
         return self._finder
 
@@ -135,7 +138,7 @@ class Verbs:
         for group in chunks(work, self.encoder.limits.images):
             for each, image in zip(group, self._encode(group), strict=True):
                 asked = {sound[place]: requests[sound[place]] for place in each.requests}
-                if isinstance(image, PromptsegError):
+                if isinstance(image, Exception):
                     yield from (Ended(number, image) for number in asked)
                 else:
                     yield from self._answer(image, asked)
@@ -158,13 +161,13 @@ class Verbs:
             return together([], shown, request.options)
         return Masks.empty(request.size)
 
-    def _encode(self, group: Sequence[ImageWork]) -> list[EncodedImage | PromptsegError]:
+    def _encode(self, group: Sequence[ImageWork]) -> list[EncodedImage | Exception]:
         """Look at images together; where that fails, at each alone."""
         try:
             return list(
                 self.encoder.encode([work.image for work in group], [work.digest for work in group])
             )
-        except PromptsegError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this image's alone
             if len(group) == 1:
                 return [without_frames(error)]
         return [image for work in group for image in self._encode([work])]
@@ -196,7 +199,7 @@ class Verbs:
                 masks = together(found, shown, request.options)
                 del waiting[number]
                 yield Ended(number, masks)
-        except PromptsegError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is that of some query here
             failure = without_frames(error)
         if len(waiting) == 1:
             yield from (Ended(number, failure) for number in waiting)
@@ -208,7 +211,7 @@ class Verbs:
         """Decode the objects of all requests together; where that fails, those of each alone."""
         try:
             answers = self.segmenter.answer_all(image, list(requests.values()))
-        except PromptsegError as error:
+        except Exception as error:  # noqa: BLE001
             failure = without_frames(error)
         else:
             yield from map(Ended, requests, answers)
@@ -222,12 +225,17 @@ class Verbs:
     def _look_for_everything(self, image: EncodedImage, request: EverythingRequest) -> Outcome:
         try:
             return completed(Search(self.segmenter, request, seen=image))
-        except PromptsegError as error:
+        except Exception as error:  # noqa: BLE001
             return without_frames(error)
 
 
-def without_frames(error: PromptsegError) -> PromptsegError:
-    """Make an error that is kept let go of where it came through: images and their features."""
+def without_frames(error: Exception) -> Exception:
+    """Make an error that is kept let go of where it came through: images and their features.
+
+    One that nobody expected keeps them, for whoever has to find out.
+    """
+    if not isinstance(error, PromptsegError):
+        return error
     link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None

@@ -31,7 +31,7 @@ class TidyOptions:
     """
 
     min_score: float = field(
-        default=0.0, metadata={"help": "Leave out masks whose predicted IoU is below this."}
+        default=0.0, metadata={"help": "Leave out masks whose score is below this."}
     )
     min_stability: float = field(
         default=0.0, metadata={"help": "Leave out masks whose stability is known and below this."}

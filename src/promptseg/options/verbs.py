@@ -64,7 +64,9 @@ class FindOptions:
 
     threshold: float = field(
         default=0.5,
-        metadata={"help": "The score, 0 to 1, above which a thing is found; 0 lets all pass."},
+        metadata={
+            "help": "The score, 0 to 1, above which a thing is found; 0 lets all slots pass."
+        },
     )
     max_masks: int | None = field(
         default=None,
@@ -74,11 +76,11 @@ class FindOptions:
         default="image",
         metadata={"help": "Give masks the size of the image, or that at which the model sees."},
     )
-    across: bool = field(
-        default=False,
+    max_iou_across: float | None = field(
+        default=None,
         metadata={
-            "help": "Tidy masks of all concepts together, so that one thing is not found under "
-            "two names."
+            "help": "Of masks that overlap more than this, whichever concepts they are of, keep "
+            "the better one, so that one thing is not found under two names. [default: keep all]"
         },
     )
     tidy: TidyOptions = field(
@@ -93,5 +95,6 @@ class FindOptions:
         if self.max_masks is not None:
             require_count(self, "max_masks", least=1)
         require_one_of(self, "mask_size", get_args(MaskSize))
-        require_flag(self, "across")
+        if self.max_iou_across is not None:
+            require_share(self, "max_iou_across")
         require_tidy(self.tidy)

@@ -28,6 +28,7 @@ LAST = "</w>"
 MOST = 1 << 25
 # What CLIP reads of its file, which holds more merges (CLIP, `SimpleTokenizer.__init__`).
 CLIP_MERGES = 49152 - 256 - 2
+CLIP_TOKENS = CLIP_MERGES + 2 * 256 + 2
 # What may be part of one token: a shortened verb, letters, one digit, or marks (CLIP, as above).
 WORDS = (
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -36,14 +37,14 @@ DOWNLOAD = "Take these files once more from where the weights come from"
 
 
 def find_tokenizer(folder: Path, *, context: int, vocabulary: int) -> Tokenizer | None:
-    """Read the tokenizer that lies in a folder: `context` tokens a phrase, below `vocabulary`.
+    """Read the tokenizer that lies in a folder: `context` tokens a phrase, of `vocabulary` in all.
 
     It is a `tokenizer.json`, or `vocab.json` with `merges.txt`, or CLIP's file of merges, whichever
     comes first. None where there is nothing of the kind.
 
     Raises:
-        WeightsError: a file is damaged, cannot be read, comes without its other half, or knows more
-            tokens than the network.
+        WeightsError: a file is damaged, cannot be read, comes without its other half, or is of
+            another vocabulary than the network's.
     """
     if (file := folder / RULES).is_file():
         rules = _from_rules(file)
@@ -155,13 +156,19 @@ def _byte_pairs(
 
 def _check(rules: tokenizers.Tokenizer, file: Path, vocabulary: int) -> None:
     known = max(rules.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-    if known > vocabulary:
+    if known != vocabulary:
         raise WeightsError(
             f"`{file}` knows {known} tokens, and the network {vocabulary}",
             hint="Put the tokenizer there that was published with these weights",
         )
-    if len(rules.encode("").ids) != 2:
+    marks = rules.encode("").ids
+    if len(marks) != 2:
         raise _damaged(file, "it does not mark where a phrase begins and ends")
+    if vocabulary == CLIP_TOKENS and marks != [CLIP_TOKENS - 2, CLIP_TOKENS - 1]:
+        raise WeightsError(
+            f"`{file}` numbers the marks of a phrase {marks[0]} and {marks[1]}, CLIP the last two",
+            hint="Put the tokenizer there that was published with these weights",
+        )
 
 
 def _text(file: Path) -> str:

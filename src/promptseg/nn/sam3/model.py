@@ -79,7 +79,8 @@ class Sam3Finder(Sam3Network):
         """
         if self.tokenizer is None:
             raise WeightsError(
-                "phrases cannot be read: the weights came without `tokenizer.json`",
+                "phrases cannot be read, nor the word that examples alone are asked with: the "
+                "weights came without `tokenizer.json`",
                 hint="Put it beside them, or `vocab.json` and `merges.txt`, or "
                 "`bpe_simple_vocab_16e6.txt.gz`: they are published with the weights",
             )
