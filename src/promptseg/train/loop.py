@@ -16,7 +16,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptseg.errors import OutputError, reason
 from promptseg.nn.outputs import MaskLogits
 from promptseg.nn.tiny.decoder import blended
 from promptseg.nn.tiny.encoder import COST_FLOOR, TinyFeatures
@@ -26,6 +25,7 @@ from promptseg.train.annotator import Annotator
 from promptseg.train.checkpoint import Average, load_state, save_state
 from promptseg.train.losses import FIRST, LATER, MaskLosses, mask_losses, outline_loss
 from promptseg.train.photos import Photos
+from promptseg.train.steps import adamw, require_writable
 from promptseg.train.stream import SceneBatch, stream_batches
 from promptseg.weights.save import save
 
@@ -81,10 +81,10 @@ def train_builtin(
     photos = Photos(data)
     network = start.to(device).train()
     average = Average(network, decay=options.average)
-    optimizer = _optimizer(network, options)
+    optimizer = adamw(network.parameters(), rate=options.rate, weight_decay=options.weight_decay)
     state = state_of(out)
     log = out.with_name(out.name + ".log.jsonl")
-    _require_writable(log)
+    require_writable(log)
     step = 0
     if state.exists():
         step = load_state(state, network=network, average=average, optimizer=optimizer)
@@ -115,15 +115,6 @@ def state_of(out: Path) -> Path:
     return out.with_name(out.name + ".state")
 
 
-def _require_writable(log: Path) -> None:
-    """Find out before the first step, not after it."""
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.open("a").close()
-    except OSError as error:
-        raise OutputError(f"cannot write `{log}`: {reason(error)}") from error
-
-
 def rate_at(step: int, options: TrainOptions) -> float:
     """Return the learning rate of a step: up, level, and down along half a cosine."""
     begin = options.steps * (1 - options.cooldown)
@@ -133,16 +124,6 @@ def rate_at(step: int, options: TrainOptions) -> float:
         return options.rate
     done = (step - begin) / max(1.0, options.steps - begin)
     return options.rate * (0.01 + 0.99 * (1 + float(np.cos(np.pi * done))) / 2)
-
-
-def _optimizer(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """AdamW that decays matrices and kernels, not biases and norms."""
-    parameters = list(network.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98))
 
 
 def _learn(

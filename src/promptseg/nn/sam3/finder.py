@@ -71,12 +71,18 @@ class Finder(nn.Module):
     def prepare(self, cells: Float[Tensor, "b h w width"]) -> FinderFeatures:
         """Work out what no question changes of the trunk's maps; once per image."""
         levels = self.neck(cells)
-        return FinderFeatures(
-            levels.coarse,
-            self.fusion.mix(levels.coarse, _places(levels.coarse)),
-            self.masks.middle.prepare(levels.middle),
-            self.masks.fine.prepare(levels.fine),
+        return self._mixed(levels.coarse)._replace(
+            middle=self.masks.middle.prepare(levels.middle),
+            fine=self.masks.fine.prepare(levels.fine),
         )
+
+    def prepare_unseen(self, cells: Float[Tensor, "b h w width"]) -> FinderFeatures:
+        """Do the same for questions whose answers will not be drawn; for training."""
+        return self._mixed(self.neck.coarse(cells))
+
+    def _mixed(self, image: Float[Tensor, "b h w c"]) -> FinderFeatures:
+        empty = image.new_empty(len(image), 0, 0, 0)
+        return FinderFeatures(image, self.fusion.mix(image, _places(image)), empty, empty)
 
     def read(self, tokens: TokenIds) -> Phrases:
         """Read phrases that are taken apart already."""
