@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+import re
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from promptseg import queries
 from promptseg.batch import Batch
 from promptseg.concepts import Concept
 from promptseg.errors import ImageError, PromptError
@@ -18,6 +20,8 @@ from promptseg.geometry import Box
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions, TidyOptions
 from promptseg.prompts import Points
 from promptseg.queries import AskedImage, read
+
+QUERY = {"verb": "find", "text": "cat"}
 
 
 def written(tmp_path, *lines):
@@ -74,7 +78,9 @@ def test_a_line_is_an_image_with_its_queries(tmp_path):
     assert (two.points, two.box) == (Points([(320, 200)], [0]), Box(1, 2, 30, 40))
     assert two.options == SegmentOptions()
     assert three.options == EverythingOptions(detail="coarse")
-    assert [each.id for each in image.questions] == ["cat", "segment-2", "everything-3"]
+    ids = [each.id for each in image.questions]
+    assert ids[0] == "cat"
+    assert re.fullmatch("segment-[0-9a-f]{8} everything-[0-9a-f]{8}", " ".join(ids[1:]))
 
 
 @pytest.mark.parametrize(
@@ -96,20 +102,107 @@ def test_every_option_of_a_record_may_be_said(tmp_path, verb, record, asked):
 
 
 def test_lines_about_one_image_are_put_together(tmp_path):
-    """Ids that are made go on counting, past those that are given."""
-    queries = {"verb": "everything"}
-    lines = [line(queries), "", line(queries, image="b.jpg"), line(queries, image="./a.jpg")]
+    """The same question asked twice of an image has a number the second time."""
+    query = {"verb": "everything"}
+    lines = [line(query), "", line(query, image="b.jpg"), line(query, image="./a.jpg")]
     [first, second], broken = read(written(tmp_path, *lines))
     assert broken == []
-    assert [each.id for each in first.questions] == ["everything-1", "everything-2"]
-    assert [each.id for each in second.questions] == ["everything-1"]
+    [made] = [each.id for each in second.questions]
+    assert [each.id for each in first.questions] == [made, f"{made}-2"]
+
+
+def test_one_image_in_many_spellings_is_one(tmp_path):
+    """Whichever way leads to it, under the first of its names; a link to a picture is another."""
+    (tmp_path / "img").mkdir()
+    (tmp_path / "way").symlink_to("img")
+    ways = ["img/s1.png", "img/../img/s1.png", f"{tmp_path}/img/s1.png", "way/s1.png"]
+    (tmp_path / "img" / "link.png").symlink_to("s1.png")
+    lines = [line(QUERY, image=way) for way in (*ways, "img/link.png")]
+    images, broken = read(written(tmp_path, *lines))
+    assert broken == []
+    assert [image.name for image in images] == ["img/s1.png", "img/link.png"]
+    assert [len(image.questions) for image in images] == [4, 1]
+    assert images[0].path == tmp_path / "img/s1.png"
+
+
+def test_an_image_behind_a_link_to_itself_is_read_as_it_is_written(tmp_path):
+    """That it is not there is found out when it is opened."""
+    (tmp_path / "loop").symlink_to("loop")
+    [image], _ = read(written(tmp_path, line(QUERY, image="loop/a.png")))
+    assert image.path == tmp_path / "loop/a.png"
+
+
+VARIANTS = [
+    {"verb": "find", "text": "cat"},
+    {"verb": "find", "text": "dog"},
+    {"verb": "find", "text": "cat", "include": [[1, 2, 3, 5]]},
+    {"verb": "find", "text": "cat", "exclude": [[1, 2, 3, 5]]},
+    {"verb": "find", "text": "cat", "threshold": 0.4},
+    {"verb": "find", "text": "cat", "max": 3},
+    {"verb": "find", "text": "cat", "tidy": {"max_iou": 0.5}},
+    {"verb": "find", "text": "cat", "tidy": {"max_containment": 0.5}},
+    {"verb": "segment", "box": [1, 2, 3, 5]},
+    {"verb": "segment", "box": [1, 2, 3, 5], "mask": "a.png"},
+    {"verb": "segment", "box": [1, 2, 3, 5], "mask": "b.png"},
+    {"verb": "segment", "points": [[1, 2]]},
+    {"verb": "segment", "points": [[1, 2]], "labels": [0]},
+    {"verb": "everything"},
+    {"verb": "everything", "detail": "coarse"},
+]
+
+
+@given(st.permutations(VARIANTS), st.data())
+def test_a_made_id_stays_whatever_is_asked_beside_it(tmp_path_factory, order, data):
+    """Unlike questions have unlike ids, in any order, number, line and folder."""
+    folder = tmp_path_factory.mktemp("ids")
+    alone = {}
+    for variant in VARIANTS:
+        alone[json.dumps(variant)] = only(folder, variant).id
+    assert len(set(alone.values())) == len(VARIANTS)
+    cut = data.draw(st.integers(0, len(order)))
+    lines = [line(*order[:cut]), line(*order[cut:])]
+    [image], _ = read(written(tmp_path_factory.mktemp("ids"), *lines))
+    said = [json.dumps(variant) for variant in order]
+    assert [each.id for each in image.questions] == [alone[each] for each in said]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"text": "cat", "max": 3}, {"max_masks": 3, "text": "cat"}),
+        ({"text": "cat"}, {"text": " cat ", "threshold": 0.5, "tidy": {}}),
+        ({"include": [[1, 2, 3, 5]]}, {"include": [[1.0, 2.0, 3.0, 5.0]], "exclude": []}),
+    ],
+)
+def test_one_question_in_two_spellings_is_one(tmp_path, one, other):
+    """Short words, defaults and the spelling of numbers make no other id and no other key."""
+    first, second = (only(tmp_path, {"verb": "find", **each}) for each in (one, other))
+    assert first.id == second.id
+    assert first.key("image", "model") == second.key("image", "model")
+
+
+def test_other_defaults_make_another_key(tmp_path, monkeypatch):
+    """As those of a later version; the id stays, so that the new answer replaces the old one."""
+    before = only(tmp_path, {"verb": "find", "text": "cat"})
+
+    @dataclass(frozen=True, kw_only=True)
+    class Later(FindOptions):
+        threshold: float = 0.3
+
+    Later.__qualname__ = FindOptions.__qualname__
+    monkeypatch.setitem(queries.RECORDS, "find", Later)
+    monkeypatch.setitem(queries.VERBS, Later, "find")
+    after = only(tmp_path, {"verb": "find", "text": "cat"})
+    assert before.id == after.id
+    assert before.key("image", "model") != after.key("image", "model")
 
 
 def test_a_made_id_never_takes_a_given_one(tmp_path):
     """The id that is given later in the line counts before the made one."""
-    queries = [{"verb": "everything"}, {"verb": "everything", "id": "everything-1"}]
-    [image], _ = read(written(tmp_path, line(*queries)))
-    assert [each.id for each in image.questions] == ["everything-2", "everything-1"]
+    made = only(tmp_path, {"verb": "everything"}).id
+    said = [{"verb": "everything"}, {"verb": "everything", "id": made}]
+    [image], _ = read(written(tmp_path, line(*said)))
+    assert [each.id for each in image.questions] == [f"{made}-2", made]
 
 
 def test_blank_lines_and_other_ends_of_lines_are_skipped(tmp_path):
@@ -136,9 +229,6 @@ def test_an_image_without_queries_is_left_out(tmp_path):
     assert asked.broken == []
 
 
-QUERY = {"verb": "find", "text": "cat"}
-
-
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
@@ -154,6 +244,9 @@ QUERY = {"verb": "find", "text": "cat"}
         ({"image": "\ud800.png", "queries": [QUERY]}, "`image` is the path of an image"),
         ({"image": "\0.png", "queries": [QUERY]}, r'got "\u0000.png"'),
         ({"image": "a.jpg", "queries": [QUERY], "query": 1}, "no `query`"),
+        ('{"image": "a", "queries": [], "image": "b"}', '"image" is there twice'),
+        ('{"image": "a", "queries": [{"verb": "find", "text": "a", "text": 3}]}', '"text" is'),
+        ('{"image": "a", "queries": [{"tidy": {"smooth": 1, "smooth": 1}}]}', '"smooth" is'),
         (line("cat"), 'query 1: a query is an object of JSON, got "cat"'),
         (line({"text": "cat"}), "`verb` is one of find, segment, everything, got null"),
         (line({"verb": ["find"]}), '`verb` is one of find, segment, everything, got ["find"]'),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +20,10 @@ from promptseg.engine.everything import Progress, Search, completed
 from promptseg.engine.finder import Finder, FoundTensors, Wanted
 from promptseg.engine.large import TiledSearch, segment_tiled
 from promptseg.engine.large_find import find_tiled
-from promptseg.engine.portions import FULL
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.session import Session
-from promptseg.engine.verbs import Usage, Verbs, without_frames
-from promptseg.errors import ConfigError, OutOfMemoryError, PromptError, PromptsegError
+from promptseg.engine.verbs import Usage, Verbs, failure_of
+from promptseg.errors import ConfigError, PromptError, PromptsegError
 from promptseg.io import images, windows
 from promptseg.io.windows import LargeImage
 from promptseg.nn.outputs import ImageFeatures
@@ -48,8 +46,6 @@ from promptseg.shapes import ImageArray
 from promptseg.tiles import Tiling
 from promptseg.weights import catalog
 from promptseg.weights.load import load_source
-
-logger = logging.getLogger(__name__)
 
 AnyImage: TypeAlias = "str | Path | Image.Image | np.ndarray"
 
@@ -258,18 +254,18 @@ class Model:
                 try:
                     pixels = _pixels(image)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is this image's alone
-                    failure = _failure(error)
+                    failure = failure_of(error)
                     yield from (Answered(query.id, failure) for query in queries)
                     continue
                 for query in queries:
                     try:
                         requests.append(query.of(pixels))
                     except PromptsegError as error:
-                        yield Answered(query.id, _failure(error))
+                        yield Answered(query.id, failure_of(error))
                     else:
                         names.append(query.id)
             for number, outcome in self._verbs.run(requests):
-                known = outcome if isinstance(outcome, Masks) else _failure(outcome)
+                known = outcome if isinstance(outcome, Masks) else failure_of(outcome)
                 yield Answered(names[number], known)
 
     def everything(
@@ -373,23 +369,6 @@ def _require_requests(requests: object) -> None:
     raise PromptError(
         f"`run` takes a `Batch` or a list of requests, got {type(wrong).__name__}",
         hint="Make a request such as `SegmentRequest.of(image, prompts)`, or fill a `Batch`",
-    )
-
-
-def _failure(error: Exception) -> PromptsegError:
-    """Return what a query of a batch has for an outcome, also where nobody expected it.
-
-    That is a fault of ours or of what we stand on, so the log has it whole.
-    """
-    if isinstance(error, PromptsegError):
-        without_frames(error)
-        return error
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError("there is not enough memory for this query", hint=FULL)
-    logger.error("a query failed unexpectedly", exc_info=error)
-    return PromptsegError(
-        f"the query failed unexpectedly: {type(error).__name__}",
-        hint="The log has all of it; please report it",
     )
 
 

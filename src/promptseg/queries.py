@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import astuple, dataclass, field, fields, is_dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from promptseg.batch import VERBS, ImageQueries
 from promptseg.concepts import Concept
-from promptseg.errors import ImageError, PromptError, PromptsegError, reason
+from promptseg.errors import PromptError, PromptsegError, reason
 from promptseg.geometry import Box
 from promptseg.io import images
+from promptseg.io.files import fingerprint, resolved
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
 from promptseg.prompts import MaskHint, Points, Prompt
 from promptseg.settings import MAX_PIXELS
@@ -33,6 +35,10 @@ ASKED = {
 LEFT_OUT = ("logits", "mask_size")
 # Short words, those of the command line's flags.
 SHORT = {"max": "max_masks"}
+# Raised when the same question, asked of the same weights, comes to be answered otherwise.
+KEY_FORMAT = 1
+# Letters of a hash in an id: enough to tell the questions about one image apart.
+ID_LETTERS = 8
 LINE_HINT = 'A line is {"image": "a.jpg", "queries": [{"verb": "find", "text": "cat"}]}'
 
 
@@ -40,13 +46,12 @@ LINE_HINT = 'A line is {"image": "a.jpg", "queries": [{"verb": "find", "text": "
 class Question:
     """One query as its line has it: checked, but for the file of a mask, which is read when asked.
 
-    `said` is all of it but the id, in one spelling. `name` is the id that was given, if any.
+    `name` is the id that was given, if any.
     """
 
     id: str
     name: str | None
     options: Options
-    said: str
     concept: Concept | None = None
     points: Points | None = None
     box: Box | None = None
@@ -70,11 +75,14 @@ class Question:
     def key(self, image: str, model: str) -> str:
         """Name what is asked, of which pixels and of which weights: equal keys, equal answers.
 
+        Options that were not given count as they are by default today.
+
         Raises:
             ImageError: the file of the mask cannot be read.
         """
         mask = "" if self.mask is None else fingerprint(self.mask)
-        return hashlib.sha256("\n".join([self.said, mask, image, model]).encode()).hexdigest()
+        subject = _subject(self.concept, self.points, self.box)
+        return _hash([KEY_FORMAT, repr(self.options), subject, mask, image, model])
 
     def ask(self, image: ImageQueries, *, max_pixels: int = MAX_PIXELS) -> str:
         """Add it to an image of a batch, and return the id that it has there.
@@ -98,7 +106,7 @@ class Question:
 class AskedImage:
     """One image of the file, by the name it has there and its path, with all that is asked of it.
 
-    Lines about one image are put together.
+    Lines about one image are put together, and the first of its names is kept.
     """
 
     name: str
@@ -123,12 +131,14 @@ class Asked(NamedTuple):
 def read(path: str | Path) -> Asked:
     """Read a file of queries; a line that makes no sense is left out and said, the others stay.
 
-    Blank lines are skipped. Paths of images and masks are relative to the file's folder.
+    Blank lines are skipped. Paths of images and masks are relative to the file's folder. Paths that
+    lead to one folder by different ways are one; a link to an image is an image of its own.
 
     Raises:
         PromptError: the file is missing, a folder, or asks nothing.
     """
     path = Path(path)
+    folder_of = cache(resolved)
     asked: dict[Path, AskedImage] = {}
     broken: list[Broken] = []
     for number, line in enumerate(_lines(path), start=1):
@@ -136,8 +146,9 @@ def read(path: str | Path) -> Asked:
             continue
         try:
             name, said = _parse(line)
-            place = path.parent / name
-            image = asked.get(place) or AskedImage(name, place)
+            written = path.parent / name
+            place = folder_of(written.parent) / written.name
+            image = asked.get(place) or AskedImage(name, written)
             image.questions.extend(_questions(said, image.questions, path.parent))
         except PromptsegError as error:
             broken.append(Broken(number, error))
@@ -149,31 +160,13 @@ def read(path: str | Path) -> Asked:
     return Asked(list(asked.values()), broken)
 
 
-def fingerprint(path: Path) -> str:
-    """Name a file by its content.
-
-    Raises:
-        ImageError: it is missing or cannot be read.
-    """
-    digest = hashlib.sha256()
-    with images.open_file(path) as file:
-        try:
-            while part := file.read(1 << 20):
-                digest.update(part)
-        except OSError as error:
-            raise ImageError(f"cannot read `{path}`: {reason(error)}") from error
-    return digest.hexdigest()
-
-
 def _lines(path: Path) -> list[bytes]:
     try:
         whole = path.read_bytes()
     except FileNotFoundError:
         raise PromptError(f"there is no file `{path}`") from None
     except IsADirectoryError:
-        raise PromptError(
-            f"`{path}` is a folder", hint="Name a file with one line of JSON for each image"
-        ) from None
+        raise PromptError(f"`{path}` is a folder", hint="Name a file of lines of JSON") from None
     except (OSError, ValueError) as error:
         raise PromptError(f"cannot open `{path}`: {reason(error)}") from error
     return whole.removeprefix(b"\xef\xbb\xbf").split(b"\n")
@@ -182,7 +175,9 @@ def _lines(path: Path) -> list[bytes]:
 def _parse(line: bytes) -> tuple[str, list[object]]:
     """Take a line apart: the name of its image, and its queries as they are written."""
     try:
-        said = json.loads(line.decode())
+        said = json.loads(line.decode(), object_pairs_hook=_object_of)
+    except PromptError:
+        raise
     except UnicodeDecodeError:
         raise PromptError("not text in UTF-8", hint=LINE_HINT) from None
     except json.JSONDecodeError as error:
@@ -196,15 +191,23 @@ def _parse(line: bytes) -> tuple[str, list[object]]:
     if not isinstance(said, dict):
         raise PromptError(f"a line is an object of JSON, got {_kind(said)}", hint=LINE_HINT)
     if unknown := [key for key in said if key not in ("image", "queries")]:
-        raise PromptError(
-            f"a line has `image` and `queries`, and no `{unknown[0]}`", hint=LINE_HINT
-        )
+        raise PromptError(f"a line has `image` and `queries`, no `{unknown[0]}`", hint=LINE_HINT)
     name, queries = said.get("image"), said.get("queries")
     if not _is_path(name):
         raise PromptError(f"`image` is the path of an image, got {_kind(name)}", hint=LINE_HINT)
     if not isinstance(queries, list):
         raise PromptError(f"`queries` is a list, got {_kind(queries)}", hint=LINE_HINT)
     return Path(str(name)).as_posix(), queries
+
+
+def _object_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of JSON, whose keys differ."""
+    known: dict[str, object] = {}
+    for key, value in pairs:
+        if key in known:
+            raise PromptError(f"{json.dumps(key[:40])} is there twice", hint="Leave one of them")
+        known[key] = value
+    return known
 
 
 def _questions(said: Sequence[object], before: Sequence[Question], folder: Path) -> list[Question]:
@@ -221,15 +224,13 @@ def _questions(said: Sequence[object], before: Sequence[Question], folder: Path)
     for place, (query, name) in enumerate(zip(said, named, strict=True)):
         assert isinstance(query, dict)
         try:
-            verb, options, asked = _understood(query, folder)
+            options, asked = _understood(query, folder)
         except PromptsegError as error:
             which = f"query {place + 1}" if name is None else f"query `{name}`"
             raise PromptError(f"{which}: {error}", hint=error.hint) from error
-        made = name or _new_name(verb, len(before) + place + 1, taken)
+        made = name or _new_name(options, asked, query.get("mask"), taken)
         taken.add(made)
-        plain = {key: value for key, value in query.items() if key != "id"}
-        spelled = json.dumps(plain, sort_keys=True)
-        found.append(Question(id=made, name=name, options=options, said=spelled, **asked))
+        found.append(Question(id=made, name=name, options=options, **asked))
     return found
 
 
@@ -244,13 +245,41 @@ def _name(query: object, place: int) -> str | None:
     return name
 
 
-def _new_name(verb: str, number: int, taken: set[str]) -> str:
-    """Name a query after its verb and its place among those of its image."""
-    tries = (f"{verb}-{later}" for later in count(number))
-    return next(name for name in tries if name not in taken)
+def _new_name(options: Options, asked: Mapping[str, Any], mask: str | None, taken: set[str]) -> str:
+    """Name a query after what it asks, where a mask counts by its name in the file.
+
+    Of options only those count that are not as by default, so that the name outlives a version.
+    """
+    subject = _subject(asked.get("concept"), asked.get("points"), asked.get("box"))
+    made = f"{VERBS[type(options)]}-{_hash([subject, mask, _chosen(options)])[:ID_LETTERS]}"
+    again = (f"{made}-{number}" for number in count(2))
+    return made if made not in taken else next(name for name in again if name not in taken)
 
 
-def _understood(query: Mapping[str, Any], folder: Path) -> tuple[str, Options, dict[str, Any]]:
+def _subject(concept: Concept | None, points: Points | None, box: Box | None) -> list[object]:
+    """Spell out what a question is about, but for its mask and its options."""
+    return [
+        concept and astuple(concept),
+        points and [points.coordinates.tolist(), points.labels.tolist()],
+        box and astuple(box),
+    ]
+
+
+def _chosen(record: Any) -> dict[str, object]:
+    """Take the fields of a record of options that are not as by default."""
+    usual = type(record)()
+    return {
+        entry.name: _chosen(value) if is_dataclass(value) else value
+        for entry in fields(record)
+        if (value := getattr(record, entry.name)) != getattr(usual, entry.name)
+    }
+
+
+def _hash(said: object) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _understood(query: Mapping[str, Any], folder: Path) -> tuple[Options, dict[str, Any]]:
     verb = query.get("verb")
     if not isinstance(verb, str) or verb not in RECORDS:
         raise PromptError(
@@ -268,8 +297,8 @@ def _understood(query: Mapping[str, Any], folder: Path) -> tuple[str, Options, d
             raise _unknown(verb, key)
     options = _record(RECORDS[verb], said)
     if verb == "find":
-        return verb, options, {"concept": _concept(asked)}
-    return verb, options, _object(asked, folder) if verb == "segment" else {}
+        return options, {"concept": _concept(asked)}
+    return options, _object(asked, folder) if verb == "segment" else {}
 
 
 def _unknown(verb: str, key: str) -> PromptError:

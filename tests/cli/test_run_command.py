@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +16,15 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import promptseg
-from fake_finder import FakeBoth
+from fake_finder import FakeBoth, FakeFinder
 from fake_model import model_of, paint
 from fake_network import FakeNetwork
 from promptseg.api import Model
 from promptseg.cli.main import main
-from promptseg.errors import OutputError
+from promptseg.errors import OutputError, WeightsError
 from promptseg.formats.outcomes import OutcomeLog
 from promptseg.masks import RunLength
+from promptseg.queries import read
 
 RED = {"id": "r", "verb": "find", "text": "red"}
 BLUE = {"verb": "find", "text": "blue", "threshold": 0.4}
@@ -54,6 +60,14 @@ def ask(*lines):
     Path("queries.jsonl").write_text("\n".join(said))
 
 
+def name_of(query):
+    """The id that is made for a query."""
+    path = Path("one.jsonl")
+    path.write_text(json.dumps({"image": "a", "queries": [query]}))
+    [[question]] = [image.questions for image in read(path).images]
+    return question.id
+
+
 def results(path="out/results.jsonl"):
     """The lines of results, by image and id."""
     lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
@@ -68,10 +82,10 @@ def test_each_query_is_answered_on_a_line(folder, capsys):
     found = results()
     assert set(found) == {
         ("photos/a.png", "r"),
-        ("photos/a.png", "find-2"),
+        ("photos/a.png", name_of(BLUE)),
         ("photos/a.png", "spot"),
         ("photos/b.png", "r"),
-        ("photos/b.png", "everything-2"),
+        ("photos/b.png", name_of(ALL)),
     }
     reds = found["photos/a.png", "r"]["masks"]
     assert [mask["box"] for mask in reds] == [[8, 0, 14, 4], [0, 0, 4, 4]]
@@ -94,7 +108,7 @@ def test_answers_are_those_of_the_library(folder):
     photo = promptseg.read("photos/a.png")
     options = promptseg.FindOptions(threshold=0.4)
     alone = model.find(photo, "blue", options=options)
-    [mask] = results()["photos/a.png", "find-2"]["masks"]
+    [mask] = results()["photos/a.png", name_of(BLUE)]["masks"]
     assert mask["rle"] == alone.to_rle()[0]
     assert mask["score"] == pytest.approx(float(alone.scores[0]))
     alone = model.segment(photo, promptseg.Points([(3, 3)]))
@@ -172,6 +186,131 @@ def test_results_of_another_file_stay(folder, capsys):
     ask(("photos/b.png", BLUE))
     assert main(RUN) == 0
     assert len(results()) == 6
+
+
+def test_files_of_queries_share_a_folder(folder, capsys):
+    """Unlike questions have unlike ids, so that neither file takes the other's answers away."""
+    reds = {"verb": "find", "text": "red"}
+    lines = {
+        "one.jsonl": {"image": "photos/a.png", "queries": [reds, POINT]},
+        "two.jsonl": {"image": "photos/a.png", "queries": [BLUE]},
+    }
+    for name, line in lines.items():
+        Path(name).write_text(json.dumps(line))
+        assert main(["run", name, "-o", "out"]) == 0
+    found = results()
+    assert len(found) == 3
+    capsys.readouterr()
+    for name in lines:
+        assert main(["run", name, "-o", "out"]) == 0
+        assert "queries: 0 answered" in capsys.readouterr().err
+    assert results() == found
+
+
+def test_a_query_that_is_taken_out_leaves_its_own_answer_alone(folder, capsys):
+    """Ids do not move up, so the others are done and nothing stale has their names."""
+    reds = {"verb": "find", "text": "red"}
+    ask(("photos/a.png", reds, BLUE))
+    assert main(RUN) == 0
+    before = results()
+    ask(("photos/a.png", BLUE))
+    assert main(RUN) == 0
+    assert "0 answered, 1 done before" in capsys.readouterr().err
+    assert results() == before
+
+
+AT_WORK = """
+import time
+from promptseg.formats.outcomes import OutcomeLog
+with OutcomeLog("out/results.jsonl"):
+    print("at work", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_in_a_folder_is_refused_until_the_first_is_gone(folder, capsys):
+    """Though it was killed, and could put nothing in order."""
+    Path("out").mkdir()
+    command = [sys.executable, "-c", AT_WORK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "at work\n"
+        assert main(RUN) == 2
+        os.kill(other.pid, signal.SIGKILL)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: another run is at work in `out`",
+        "hint: Wait until it ends, or choose another folder with `-o`",
+    ]
+    assert main(RUN) == 0
+    assert len(results()) == 5
+
+
+def test_a_damaged_answer_is_made_again(folder, network, capsys):
+    """Named once by its line and its image; the others stay."""
+    assert main([*RUN, "--format", "coco"]) == 0
+    whole = {path: path.read_bytes() for path in Path("out").iterdir()}
+    first, *others = Path("out/results.jsonl").read_text().splitlines(keepends=True)
+    broken = re.sub('"score": [0-9.]+', '"score": "x"', first)
+    assert broken != first
+    Path("out/results.jsonl").write_text("".join([broken, *others]))
+    capsys.readouterr()
+    assert main([*RUN, "--format", "coco"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("warning: ") == 1
+    assert "warning: line 1 of `out/results.jsonl` is damaged, so photos/a.png, query `" in said
+    assert "queries: 1 answered, 4 done before" in said
+    assert Path("out/coco.json").read_bytes() == whole[Path("out/coco.json")]
+    assert len(results()) == 5
+
+
+def test_results_that_lead_to_themselves_are_refused(folder, capsys):
+    """A link to itself and a device are no place for results."""
+    Path("out").mkdir()
+    for target in ("results.jsonl", "/dev/zero"):
+        Path("out/results.jsonl").symlink_to(target)
+        assert main(RUN) == 2
+        said = capsys.readouterr().err
+        assert said.count("error: cannot write `out/results.jsonl`: ") == 1
+        Path("out/results.jsonl").unlink()
+
+
+def test_of_very_many_broken_lines_some_are_named(folder, capsys):
+    """A picture in place of the file of queries fills no terminal."""
+    Path("queries.jsonl").write_bytes(b"\x89PNG\n" * 20_000)
+    assert main(RUN) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 21
+    assert errors[-1] == "error: queries.jsonl: and 19980 more lines that make no sense"
+
+
+def test_what_a_model_cannot_do_at_all_is_said_once(folder, capsys, monkeypatch):
+    """Words for one that knows none, points for one that only finds; nothing is looked at."""
+    ask(("photos/a.png", RED, BLUE), ("photos/b.png", RED))
+    monkeypatch.setattr(promptseg, "load", lambda *names, **options: model_of(FakeNetwork()))
+    assert main(RUN) == 2
+    said = capsys.readouterr().err
+    assert said.count("error: this model knows no words") == said.count("error: ") == 1
+    ask(("photos/a.png", POINT, ALL))
+    monkeypatch.setattr(promptseg, "load", lambda *names, **options: model_of(FakeFinder()))
+    assert main(RUN) == 2
+    said = capsys.readouterr().err
+    assert said.count("error: this model only finds") == said.count("error: ") == 1
+    assert Path("out/results.jsonl").read_text() == ""
+
+
+def test_weights_without_a_tokenizer_are_said_once(folder, capsys, monkeypatch):
+    """Where all is to be found; beside points, queries of words alone fail."""
+
+    def unreadable(self, phrases):
+        raise WeightsError("phrases cannot be read")
+
+    monkeypatch.setattr(FakeFinder, "read", unreadable)
+    ask(("photos/a.png", RED, BLUE), ("photos/b.png", RED))
+    assert main(RUN) == 2
+    assert capsys.readouterr().err == "error: phrases cannot be read\n"
+    ask(("photos/a.png", RED, POINT))
+    assert main(RUN) == 1
+    assert "photos/a.png, query `r`: phrases cannot be read" in capsys.readouterr().err
+    assert "masks" in results()["photos/a.png", "spot"]
 
 
 def test_a_killed_run_goes_on(folder, network, capsys):
@@ -275,7 +414,7 @@ def test_one_file_in_two_spellings_is_one_image(folder, capsys):
     coco = COCO("out/coco.json")
     assert [image["file_name"] for image in coco.imgs.values()] == ["photos/a.png"]
     assert len(coco.anns) == 4
-    assert set(results()) == {("photos/a.png", name) for name in ("r", "find-2", "spot")}
+    assert set(results()) == {("photos/a.png", name) for name in ("r", name_of(BLUE), "spot")}
 
 
 def test_excluded_examples_alone_are_legal_and_explained(folder, capsys):

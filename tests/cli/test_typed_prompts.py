@@ -93,6 +93,14 @@ def test_texts_are_concepts_and_examples_belong_to_the_only_one():
     assert typed.parse_concepts(**boxes) == [Concept(**examples)]
 
 
+def test_a_text_typed_twice_counts_once():
+    """Also with other spaces, and beside examples."""
+    texts = ["cat", "red  car", "cat", " red car"]
+    assert typed.parse_concepts(texts=texts) == [Concept("cat"), Concept("red car")]
+    [one] = typed.parse_concepts(texts=["cat", "cat"], examples=["1,2,3,4"])
+    assert one == Concept("cat", include=[(1, 2, 3, 4)])
+
+
 def test_what_belongs_to_segment_is_sent_there():
     """The hint has the command, and what to say for things like one that is shown."""
     with pytest.raises(PromptError, match="`find` takes no `--point`") as caught:

@@ -33,6 +33,15 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_to_itself_is_not_overwritten(tmp_path):
+    """It leads nowhere, and stays."""
+    path = tmp_path / "loop"
+    path.symlink_to("loop")
+    with pytest.raises(OutputError, match="a link that leads to itself"):
+        write_text(path, "x")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_folder_is_not_overwritten(tmp_path):
     """A path that is a folder is refused in one sentence."""
     with pytest.raises(OutputError, match="it is a folder"):

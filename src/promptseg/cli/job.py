@@ -18,7 +18,9 @@ from promptseg.cli.outputs import Outputs
 from promptseg.errors import ImageError, MaskError, PromptsegError
 from promptseg.formats.outcomes import Name, OutcomeLog
 from promptseg.io import images
-from promptseg.queries import AskedImage, Question, fingerprint
+from promptseg.io.files import fingerprint
+from promptseg.nn.protocol import VISUAL, NetworkSpec
+from promptseg.queries import AskedImage, Question
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
 
@@ -113,7 +115,7 @@ class Job:
         """Return the tasks of an image all of whose questions are answered, else None."""
         if not all(self.log.knows(Name(image.name, each.id)) for each in image.questions):
             return None
-        tasks = _tasks(image, self.model.spec.digest)
+        tasks = _tasks(image, self.model.spec)
         return tasks if all(self._is_done(task) for task in tasks) else None
 
     def _is_done(self, task: Task) -> bool:
@@ -131,7 +133,7 @@ class Job:
         batch = Batch()
         seen = []
         for image in some:
-            look = _Look(image, _tasks(image, self.model.spec.digest))
+            look = _Look(image, _tasks(image, self.model.spec))
             yield from self._pass([task for task in look.tasks if self._is_done(task)])
             yield from self._prepare(look, batch)
             if look.pixels is not None:
@@ -222,8 +224,30 @@ class Job:
                 console.show(str(file))
 
 
-def _tasks(image: AskedImage, model: str) -> list[Task]:
+def require_some_answerable(model: promptseg.Model, asked: Sequence[AskedImage]) -> None:
+    """Refuse queries none of which a model can answer, once and not one by one.
+
+    Raises:
+        PromptError: all ask for what the model does not do.
+        WeightsError: all ask for what can be found, and the weights came without the files that
+            take phrases apart.
+    """
+    verbs = {question.verb for image in asked for question in image.questions}
+    if "find" in verbs:
+        try:
+            model.finder.reader([VISUAL])
+        except PromptsegError:
+            if verbs == {"find"}:
+                raise
+        else:
+            return
+    model.segment(np.zeros((1, 1, 3), np.uint8), [])
+
+
+def _tasks(image: AskedImage, spec: NetworkSpec) -> list[Task]:
     """Name each question by what it is about; what cannot be read has no key, and no answer."""
+    # What a network trusts decides where options say nothing.
+    model = f"{spec.digest} {spec.trust}"
     tasks = []
     try:
         content = fingerprint(image.path)

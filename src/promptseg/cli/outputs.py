@@ -18,6 +18,7 @@ from promptseg.formats import coco, geojson, index, labelme, overlay, png, sam, 
 from promptseg.formats.answers import Answer, label_of
 from promptseg.formats.contact_sheet import ContactSheet, columns_for
 from promptseg.formats.places import unique_names
+from promptseg.io.files import resolved
 from promptseg.io.images import SUFFIXES
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
@@ -159,11 +160,11 @@ class Outputs:
         Raises:
             OutputError: a file of the run is one of those read.
         """
-        kept = {path.resolve() for path in read}
+        kept = {resolved(path) for path in read}
         # Several masks of one image get numbers: `cat.mask-0.png`.
         kept |= {path.with_name(NUMBER.sub(".png", path.name)) for path in kept}
         for target in self._targets():
-            if target.resolve() in kept:
+            if resolved(target) in kept:
                 raise OutputError(
                     f"writing `{target}` could overwrite an input",
                     hint="Choose another place with `-o`",

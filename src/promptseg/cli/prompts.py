@@ -67,6 +67,8 @@ def parse_concepts(
 ) -> list[Concept]:
     """Make the concepts of one run: each text is one, and examples belong to the only one.
 
+    A text that is given twice counts once.
+
     Raises:
         PromptError: there is none, one is malformed, several texts come with examples, or it is
             asked with what belongs to `segment`.
@@ -86,14 +88,15 @@ def parse_concepts(
         raise PromptError(
             "nothing to find was given", hint="Say what to find with --text or --example"
         )
-    if len(texts) > 1 and (include or exclude):
+    concepts = list(dict.fromkeys(map(Concept, texts)))
+    if len(concepts) > 1 and (include or exclude):
         raise PromptError(
-            f"examples belong to one concept, but {len(texts)} texts are that many",
+            f"examples belong to one concept, but {len(concepts)} texts are that many",
             hint="Give one text with them, or run once for each",
         )
-    if len(texts) > 1:
-        return [Concept(text) for text in texts]
-    return [Concept(texts[0] if texts else None, include=include, exclude=exclude)]
+    if len(concepts) > 1:
+        return concepts
+    return [Concept(concepts[0].text if concepts else None, include=include, exclude=exclude)]
 
 
 def _points(points: Sequence[str], exclude: Sequence[str]) -> Points | None:

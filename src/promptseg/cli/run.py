@@ -13,6 +13,9 @@ from promptseg.cli import console, flags
 from promptseg.cli.formats import METAVAR, Format
 from promptseg.errors import OutputError, PromptsegError
 
+# Broken lines that are named one by one.
+SHOWN = 20
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
@@ -64,18 +67,21 @@ def run(
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
     from promptseg import queries as files
     from promptseg.cli import each_image, outputs
-    from promptseg.cli.job import Job
+    from promptseg.cli.job import Job, require_some_answerable
     from promptseg.formats.outcomes import FILE_NAME, ROOM_HINT, OutcomeLog
+    from promptseg.io.files import resolved
 
     console.listen(quiet=quiet)
     defaults = settings.load()
     asked, broken = files.read(queries)
-    for line, error in broken:
+    for line, error in broken[:SHOWN]:
         console.problem(f"{queries}, line {line}: {error}", hint=error.hint)
+    if len(broken) > SHOWN:
+        console.problem(f"{queries}: and {len(broken) - SHOWN} more lines that make no sense")
     if not asked:
         return console.NOTHING_DONE
     results = output / FILE_NAME
-    if results.resolve() == queries.resolve():
+    if resolved(results) == resolved(queries):
         raise OutputError(
             f"results would go into the file of queries, `{queries}`",
             hint="Give that file another name, or choose another folder with `-o`",
@@ -86,6 +92,7 @@ def run(
     total = sum(len(image.questions) for image in asked)
     with OutcomeLog(results) as log:
         loaded = each_image.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
+        require_some_answerable(loaded, asked)
         job = Job(loaded, places, log, defaults.max_pixels)
         try:
             steps = job.answer(asked)

@@ -12,9 +12,10 @@ from promptseg.engine.cache import FeatureCache
 from promptseg.engine.encoder import EncodedImage, Encoder
 from promptseg.engine.everything import Search, completed
 from promptseg.engine.finder import Finder, Wanted, together
+from promptseg.engine.portions import FULL
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import Segmenter
-from promptseg.errors import PromptError, PromptsegError
+from promptseg.errors import OutOfMemoryError, PromptError, PromptsegError
 from promptseg.nn.outputs import ImageFeatures
 from promptseg.nn.protocol import Encoding, Findable, Promptable
 from promptseg.requests import EverythingRequest, FindRequest, Request, SegmentRequest
@@ -241,3 +242,20 @@ def without_frames(error: Exception) -> Exception:
         link.__traceback__ = None
         link = link.__context__
     return error
+
+
+def failure_of(error: Exception) -> PromptsegError:
+    """Return what a query of a batch has for an outcome, also where nobody expected it.
+
+    That is a fault of ours or of what we stand on, so the log has it whole.
+    """
+    if isinstance(error, PromptsegError):
+        without_frames(error)
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError("there is not enough memory for this query", hint=FULL)
+    logger.error("a query failed unexpectedly", exc_info=error)
+    return PromptsegError(
+        f"the query failed unexpectedly: {type(error).__name__}",
+        hint="The log has all of it; please report it",
+    )

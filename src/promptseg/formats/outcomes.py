@@ -7,23 +7,38 @@ either `size`, `complete` and `masks`, or an `error`. docs/queries.md explains e
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from promptseg.errors import MaskError, OutputError, PromptsegError, reason
-from promptseg.formats.answers import Found, assemble, facts_of, label_of, read_facts
+from promptseg.formats.answers import (
+    FITTING,
+    Found,
+    assemble,
+    facts_of,
+    label_of,
+    read_facts,
+)
 from promptseg.geometry import Size
-from promptseg.io.files import write_atomically
+from promptseg.io.files import hold, resolved, write_atomically
 from promptseg.masks import RunLength
 from promptseg.results import Masks
 
+logger = logging.getLogger(__name__)
+
 FILE_NAME = "results.jsonl"
 ROOM_HINT = "What is done is kept: make room, and go on with the same command"
+ELSEWHERE = "Choose another folder with `-o`"
+# Facts that every mask of a line has.
+ALWAYS = ("score", "object", "candidate", "presence", "confident")
+# Damaged lines that are named one by one.
+SHOWN = 20
 
 
 class Name(NamedTuple):
@@ -44,36 +59,41 @@ class OutcomeLog:
     """A file of outcomes that grows line by line; what was found is read back from it.
 
     A later line of a query replaces an earlier one, but an error none that has masks. The last
-    line, where it was cut short, is dropped.
+    line, where it was cut short, is dropped; a damaged one is named, and its query is not known.
+    Two logs of one file cannot be at work at a time, in whatever processes.
 
     Raises:
-        OutputError: the file cannot be read or written to, or has lines that are no outcomes.
+        OutputError: the file cannot be read or written to, another run is at work on it, or it has
+            lines that were never outcomes.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._found: dict[Name, Place] = {}
         self._failed: dict[Name, int] = {}
+        self._damaged = 0
         self._lines = 0
-        try:
-            self.path.touch()
-            whole = self._scan()
-            # Unbuffered, so that nothing which found no room is tried again later on.
-            self._writer = self.path.open("ab", buffering=0)
-            self._writer.truncate(whole)
-        except OutputError:
-            raise
-        except OSError as error:
-            raise OutputError(
-                f"cannot write `{self.path}`: {reason(error)}",
-                hint="Choose another folder with `-o`",
-            ) from error
+        with ExitStack() as opened:
+            try:
+                opened.enter_context(self._alone())
+                self.path.touch()
+                whole = self._scan()
+                # Unbuffered, so that nothing which found no room is tried again later on.
+                self._writer = opened.enter_context(self.path.open("ab", buffering=0))
+                self._writer.truncate(whole)
+            except OutputError:
+                raise
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write `{self.path}`: {reason(error)}", hint=ELSEWHERE
+                ) from error
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> OutcomeLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._writer.close()
+        self._opened.close()
 
     def knows(self, name: Name, key: str | None = None) -> bool:
         """Whether it has masks of a query, if a key is given of this very one."""
@@ -126,6 +146,23 @@ class OutcomeLog:
         if len(kept) < self._lines:
             write_atomically(self.path, lambda file: self._copy(kept, file))
 
+    def _alone(self) -> BinaryIO:
+        """Refuse what is no file of lines, and keep others from it until what comes back closes.
+
+        The lock is beside the file, since `tidy` puts another in its place.
+        """
+        target = resolved(self.path)
+        if target.exists() and not target.is_file():
+            what = "a folder" if target.is_dir() else "no regular file"
+            raise OutputError(f"cannot write `{self.path}`: it is {what}", hint=ELSEWHERE)
+        lock = hold(target.with_name(f".{target.name}.lock"))
+        if lock is None:
+            raise OutputError(
+                f"another run is at work in `{self.path.parent}`",
+                hint="Wait until it ends, or choose another folder with `-o`",
+            )
+        return lock
+
     def _scan(self) -> int:
         """Learn which outcomes are there, and how long the file is without a line cut short."""
         start = 0
@@ -135,22 +172,41 @@ class OutcomeLog:
                     break
                 self._learn(line, number, start)
                 start += len(line)
+        if self._damaged > SHOWN:
+            more = self._damaged - SHOWN
+            logger.warning("and %d more lines of `%s` are damaged", more, self.path)
         return start
 
     def _learn(self, line: bytes, number: int, start: int) -> None:
-        said = _outcome(line)
+        said = _named(line)
         if said is None:
             raise OutputError(
                 f"line {number} of `{self.path}` is no result of a query",
-                hint="Choose another folder with `-o`, or move that file away",
+                hint=f"{ELSEWHERE}, or move that file away",
             )
+        self._lines += 1
         name = Name(said["image"], said["id"])
-        if "error" in said:
+        if "masks" not in said and isinstance(said.get("error"), dict):
             self._failed[name] = start
+            return
+        try:
+            masks_from_json(said)
+        except MaskError as error:
+            self._warn(number, name, error)
         else:
             self._found[name] = Place(start, said["key"])
             self._failed.pop(name, None)
-        self._lines += 1
+
+    def _warn(self, number: int, name: Name, error: MaskError) -> None:
+        self._damaged += 1
+        if self._damaged <= SHOWN:
+            logger.warning(
+                "line %d of `%s` is damaged, so %s, query `%s` has no answer there: %.200s",
+                number,
+                self.path,
+                *name,
+                error,
+            )
 
     def _append(self, said: Mapping[str, object]) -> int:
         line = json.dumps(said, allow_nan=False).encode() + b"\n"
@@ -199,15 +255,14 @@ def masks_from_json(said: Mapping[str, Any]) -> Masks:
     Raises:
         MaskError: it is no such record.
     """
-    try:
-        size = Size(said["size"]["height"], said["size"]["width"])
-        found = [
-            Found(RunLength.from_coco(each["rle"]), each["label"], read_facts(each))
-            for each in said["masks"]
-        ]
-        return assemble(size, found, complete=said["complete"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MaskError(f"a result of a query lacks {error}") from error
+    match said:
+        case {
+            "size": {"height": int(height), "width": int(width)},
+            "complete": bool(complete),
+            "masks": list(masks),
+        } if height > 0 and width > 0:
+            return assemble(Size(height, width), list(map(_found, masks)), complete=complete)
+    raise MaskError("a result of a query has `size`, `complete` and `masks`")
 
 
 def _mask(masks: Masks, i: int) -> dict[str, object]:
@@ -226,13 +281,29 @@ def _mask(masks: Masks, i: int) -> dict[str, object]:
     return {**record, "rle": run.to_coco()}
 
 
-def _outcome(line: bytes) -> dict[str, Any] | None:
-    """Read a line, None where it is no outcome."""
+def _found(record: object) -> Found:
+    """Read back what `_mask` says."""
+    match record:
+        case dict() as said if said.get("label") is None or isinstance(said["label"], str):
+            facts = read_facts(said)
+        case _:
+            raise MaskError("a mask of a result is an object of JSON, and its `label` text or null")
+    for name in FITTING:
+        if (name in said or name in ALWAYS) and name not in facts:
+            raise MaskError(f"a mask of a result has the {name} {said.get(name)!r:.40}")
+    code: Any = said.get("rle")
+    try:
+        return Found(RunLength.from_coco(code), said.get("label"), facts)
+    except UnicodeEncodeError as error:
+        raise MaskError("the run lengths of a mask are no text") from error
+
+
+def _named(line: bytes) -> dict[str, Any] | None:
+    """Read a line that is about a query, None where it is not."""
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):
         return None
     words = ("image", "id", "verb", "key")
-    if not isinstance(said, dict) or not all(isinstance(said.get(word), str) for word in words):
-        return None
-    return said if "error" in said or {"size", "complete", "masks"} <= said.keys() else None
+    named = isinstance(said, dict) and all(isinstance(said.get(word), str) for word in words)
+    return said if named else None

@@ -1,14 +1,29 @@
-"""Writing a file whole or not at all."""
+"""Files as a whole: written all or not at all, known by their content, kept for one process."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import logging
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from promptseg.errors import OutputError, reason
+from promptseg.errors import ImageError, OutputError, reason
+from promptseg.io import images
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+# What a lock of another process is called, here and on Windows.
+TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
@@ -23,7 +38,9 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
     """
     asked = Path(path)
     try:
-        target = asked.resolve()
+        target = resolved(asked)
+        if target.is_symlink():
+            raise OutputError(f"cannot write `{asked}`: it is a link that leads to itself")
         if target.is_dir():
             raise OutputError(f"cannot write `{asked}`: it is a folder", hint="Name a file in it")
         if target.exists() and not target.is_file():
@@ -50,6 +67,61 @@ def write_text(path: str | Path, text: str) -> Path:
         OutputError: the file cannot be written.
     """
     return write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def fingerprint(path: Path) -> str:
+    """Name a file by its content.
+
+    Raises:
+        ImageError: it is missing or cannot be read.
+    """
+    digest = hashlib.sha256()
+    with images.open_file(path) as file:
+        try:
+            while part := file.read(1 << 20):
+                digest.update(part)
+        except OSError as error:
+            raise ImageError(f"cannot read `{path}`: {reason(error)}") from error
+    return digest.hexdigest()
+
+
+def resolved(path: Path) -> Path:
+    """Follow links and dots; a link that leads to itself stays what it is."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
+
+
+def hold(path: Path) -> BinaryIO | None:
+    """Lock a file, which is made, until what comes back is closed; None where others hold it.
+
+    The lock ends with the process, however that ends, and the file stays. Where the file system
+    knows no locks the log says so, and there is none.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    file = path.open("ab")
+    try:
+        _lock(file)
+    except OSError as error:
+        if error.errno in TAKEN:
+            file.close()
+            return None
+        logger.warning(
+            "nothing keeps other runs out of `%s`, which cannot be locked: %s",
+            path.parent,
+            reason(error),
+        )
+    return file
+
+
+def _lock(file: BinaryIO) -> None:
+    if sys.platform == "win32":
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
