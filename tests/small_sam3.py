@@ -63,8 +63,11 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def small_tokenizer(config: Sam3Config = SMALL) -> Tokenizer:
-    """Words of a list, between a start and an end."""
-    words = {word: number for number, word in enumerate((*WORDS, START, END))}
+    """Words of a list, between a start and an end; as many as the network knows."""
+    known = [*WORDS, START, END]
+    if config.finder is not None:
+        known += [f"<idle {number}>" for number in range(len(known), config.finder.text.vocabulary)]
+    words = {word: number for number, word in enumerate(known)}
     rules = Rules(models.WordLevel(words, unk_token=WORDS[0]))
     rules.normalizer = normalizers.Lowercase()
     rules.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s+"), "removed")
