@@ -24,7 +24,7 @@ bench: .venv/developing
 	$(BIN)/promptseg bench --suite everything
 	$(BIN)/promptseg bench --suite sam3
 
-# The weights that tests/nano asks; under an hour on two cores, and goes on where it was stopped.
+# The weights that tests/nano asks; some 45 minutes on two cores, and goes on where it was stopped.
 train-nano: .venv/developing
 	$(BIN)/python dev/train_nano.py out/nano.state --out tests/nano/nano.safetensors
 

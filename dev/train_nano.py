@@ -2,9 +2,9 @@
 
     python dev/train_nano.py STATE [--steps N] [--out tests/nano/nano.safetensors]
 
-Trains on two cores in under an hour, goes on from STATE when there is one, and writes the averaged
-weights at the end, with the grades they reach on scenes that they have not seen. A STATE that is at
-the end is left as it is: remove it to train anew.
+Trains on two cores in some 45 minutes, by the time of a step. Goes on from STATE when there is one,
+and writes the averaged weights at the end, with the grades they reach on scenes that they have not
+seen. A STATE that is at the end is left as it is: remove it to train anew.
 """
 
 from __future__ import annotations

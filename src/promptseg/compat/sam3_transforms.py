@@ -6,6 +6,7 @@ changes an image twice. So a datapoint may be transformed, asked more, and trans
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ from promptseg.nn.sam3.model import MEAN, STD
 WHITE = 255.0
 
 
-class Transform:
+class Transform(ABC):
     """Changes the image of a datapoint in place, once, and only `after` another has done so."""
 
     after: str | None = None
@@ -44,9 +45,9 @@ class Transform:
             image.done.append(name)
         return datapoint
 
+    @abstractmethod
     def change(self, image: Image) -> PIL.Image.Image | Tensor:
         """Return the new data of an image."""
-        raise NotImplementedError
 
 
 class ComposeAPI:
