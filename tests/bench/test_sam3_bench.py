@@ -94,13 +94,13 @@ def test_phrases_are_many_and_unlike():
 def test_a_peak_can_be_forgotten():
     """What was taken and given back counts once, and then no more."""
     before = resident_bytes()
-    forget_peak()
     del (taken := bytearray(b"x") * 50_000_000)[:]
     del taken
     peak = peak_bytes()
-    forget_peak()
     assert peak - before > 40_000_000
-    assert resident_bytes() <= peak_bytes() < peak
+    if not forget_peak():
+        pytest.skip("this system lets no process forget its peak")
+    assert peak_bytes() < peak
 
 
 def test_a_line_for_each_task(monkeypatch, capsys):
