@@ -226,7 +226,7 @@ class Model:
             return Answers({query.id: outcomes[query.id] for query in asked})
         _require_requests(requests)
         masks: dict[int, Masks] = {}
-        for number, outcome in self._verbs.run(requests):
+        for number, outcome, _ in self._verbs.run(requests):
             if isinstance(outcome, Exception):
                 with numbered("request", number, of=len(requests)):
                     raise outcome
@@ -264,7 +264,7 @@ class Model:
                         yield Answered(query.id, failure_of(error))
                     else:
                         names.append(query.id)
-            for number, outcome in self._verbs.run(requests):
+            for number, outcome, _ in self._verbs.run(requests):
                 known = outcome if isinstance(outcome, Masks) else failure_of(outcome)
                 yield Answered(names[number], known)
 

@@ -33,7 +33,7 @@ def test_equal_images_are_one_piece_of_work():
         SegmentRequest.of(image(3), Box(0, 0, 3, 3)),
     ]
     work = plan(requests, digest=first_pixel)
-    assert [each.digest for each in work] == ["3", "2"]
+    assert [each.name.content for each in work] == ["3", "2"]
     assert [each.requests for each in work] == [(0, 2), (1,)]
 
 
@@ -83,4 +83,4 @@ def test_requests_of_all_kinds_are_gathered():
         SegmentRequest.of(image(3), ONE),
     ]
     work = plan(requests, digest=first_pixel)
-    assert [(each.digest, each.requests) for each in work] == [("3", (0, 3)), ("2", (1,))]
+    assert [(each.name.content, each.requests) for each in work] == [("3", (0, 3)), ("2", (1,))]

@@ -8,6 +8,7 @@ import pytest
 from fake_network import FakeNetwork
 from promptseg.engine.batches import Limits
 from promptseg.engine.cache import FeatureCache
+from promptseg.engine.digest import Name
 from promptseg.engine.encoder import Encoder
 from promptseg.errors import OutOfMemoryError
 
@@ -43,9 +44,20 @@ def test_images_may_be_named(network, runtime):
     """What they are is taken on trust then, and not worked out again."""
     encoder = encoder_of(network, runtime)
     encoder.digest = None
-    encoder.encode(IMAGES[:2], ["a", "b"])
-    encoder.encode(IMAGES[:2], ["b", "a"])
+    encoder.encode(IMAGES[:2], [Name("a"), Name("b")])
+    encoder.encode(IMAGES[:2], [Name("b"), Name("a")])
     assert network.encoded == [2]
+
+
+def test_what_one_owner_has_seen_is_not_found_by_another(network, runtime):
+    """Though it has the same name; what no one owns is nobody's either."""
+    encoder = encoder_of(network, runtime)
+    for owner in ("a", "b", ""):
+        [image] = encoder.encode(IMAGES[:1], [Name("same", owner)])
+        assert image.owner == owner
+    assert network.encoded == [1, 1, 1]
+    encoder.encode(IMAGES[:1], [Name("same", "a")])
+    assert (encoder.cache.hits, encoder.cache.misses) == (1, 3)
 
 
 def test_where_memory_runs_out_half_is_tried(runtime):

@@ -15,6 +15,7 @@ from fake_network import FakeNetwork
 from promptseg.concepts import Concept
 from promptseg.engine.batches import Limits
 from promptseg.engine.cache import FeatureCache
+from promptseg.engine.digest import Name
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.verbs import Verbs, without_frames
 from promptseg.errors import OutOfMemoryError, PromptError, PromptsegError
@@ -67,7 +68,7 @@ def answers_of(verbs, requests):
     """Run, and put what came in the order asked; each request is answered once."""
     ended = list(verbs.run(requests))
     assert sorted(each.request for each in ended) == list(range(len(requests)))
-    return [outcome for _, outcome in sorted(ended, key=lambda each: each.request)]
+    return [outcome for _, outcome, _ in sorted(ended, key=lambda each: each.request)]
 
 
 ASKED = st.sampled_from(
@@ -273,6 +274,21 @@ def test_usage_says_what_is_held(caplog):
     assert str(usage) in caplog.text
     answers_of(verbs, [find(IMAGES[0], "red")])
     assert (verbs.usage().cached_images, verbs.usage().cached_bytes) == (1, 12 * (1 + 14 * 14))
+    answers_of(verbs, [find(IMAGES[0], "blue")])
+    assert (verbs.usage().cache_hits, verbs.usage().cache_misses) == (1, 2)
+
+
+def test_images_are_equal_by_their_names():
+    """Whose they are is part of a name: one look for each, and the same answer."""
+    network = FakeBoth()
+    verbs = verbs_of(network)
+    requests = [find(IMAGES[0], "red") for _ in range(5)]
+    names = [Name("x", "a"), Name("x", "b"), Name("x", "a"), None, Name("x", "b")]
+    ended = list(verbs.run(requests, names))
+    assert len({str(shown(each.outcome)) for each in ended}) == 1
+    assert len(network.encoded) == 3
+    assert network.was_read == [["red"]] * 3
+    assert all(each.spent.encode >= 0 and each.spent.answer > 0 for each in ended)
 
 
 def test_usage_of_what_a_network_cannot_do_is_none():

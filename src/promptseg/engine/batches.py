@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from promptseg.engine.digest import Name
 from promptseg.engine.runtime import Runtime
 from promptseg.nn.protocol import NetworkSpec
 from promptseg.requests import Request
@@ -58,22 +59,27 @@ class Limits:
 class ImageWork:
     """One image, and the numbers of the requests that ask something of it, in order."""
 
-    digest: str
+    name: Name
     image: ImageArray
     requests: tuple[int, ...]
 
 
-def plan(requests: Sequence[Request], *, digest: Callable[[ImageArray], str]) -> list[ImageWork]:
+def plan(
+    requests: Sequence[Request],
+    names: Sequence[Name | None] | None = None,
+    *,
+    digest: Callable[[ImageArray], str],
+) -> list[ImageWork]:
     """Gather the requests about equal images, in the order in which images are first asked about.
 
-    A request for nothing makes no work.
+    Images are equal by their `names`, where these are known. A request for nothing makes no work.
     """
-    images: dict[str, ImageArray] = {}
-    numbers: dict[str, list[int]] = {}
+    images: dict[Name, ImageArray] = {}
+    numbers: dict[Name, list[int]] = {}
     for number, request in enumerate(requests):
         if not request.asks:
             continue
-        name = digest(request.image)
+        name = (names[number] if names else None) or Name(digest(request.image))
         images.setdefault(name, request.image)
         numbers.setdefault(name, []).append(number)
     return [ImageWork(name, image, tuple(numbers[name])) for name, image in images.items()]

@@ -37,11 +37,15 @@ class Features(Protocol):
 
 
 class FeatureKey(NamedTuple):
-    """What decides features: an image or a phrase, the weights, the device and dtype."""
+    """What decides features: an image or a phrase, the weights, the device and dtype.
+
+    And whose they are: what one owner asked for is not found by another.
+    """
 
     content: str
     network: str
     runtime: str
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class FeatureCache(Generic[Kept]):
 
     On a `device` that is not the CPU at most `device_bytes` stay there; older ones wait in the
     host's memory and are brought back when they are asked for. Threads that ask for the same image
-    at the same time share one encoding.
+    at the same time share one encoding. `hits` and `misses` count features that were there, or
+    being made, and those that had to be made.
 
     Raises:
         ConfigError: the bound is below 0.
@@ -80,6 +85,8 @@ class FeatureCache(Generic[Kept]):
         self.max_bytes = max_bytes
         self.device = device
         self.device_bytes = max_bytes if device_bytes is None else device_bytes
+        self.hits = 0
+        self.misses = 0
         self._lock = threading.Lock()
         self._kept: OrderedDict[FeatureKey, Kept] = OrderedDict()
         self._awaited: dict[FeatureKey, Future[Kept | None]] = {}
@@ -124,6 +131,8 @@ class FeatureCache(Generic[Kept]):
                 self._kept.move_to_end(key)
             others = {key: self._awaited[key] for key in keys if key in self._awaited}
             mine = [key for key in keys if key not in kept and key not in others]
+            self.hits += len(kept) + len(others)
+            self.misses += len(mine)
             self._awaited.update({key: Future() for key in mine})
         return Claim(kept, mine, others)
 

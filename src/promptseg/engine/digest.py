@@ -13,6 +13,16 @@ from promptseg.shapes import ImageArray
 REMEMBERED_BYTES = 100 * 2**20
 
 
+class Name(NamedTuple):
+    """What an image is known by: its content, and whose it is.
+
+    What is kept of an image for one owner is never found for another.
+    """
+
+    content: str
+    owner: str = ""
+
+
 class Remembered(NamedTuple):
     """An image as it was when it was named."""
 

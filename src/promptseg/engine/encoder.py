@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from promptseg.engine import preprocess
 from promptseg.engine.batches import Limits
 from promptseg.engine.cache import FeatureCache, FeatureKey
-from promptseg.engine.digest import ImageDigest
+from promptseg.engine.digest import ImageDigest, Name
 from promptseg.engine.portions import Portions
 from promptseg.engine.runtime import Runtime
 from promptseg.geometry import Size
@@ -22,10 +22,11 @@ from promptseg.nn.protocol import Encoding
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image that a network has looked at."""
+    """An image that a network has looked at, and whose it is (`digest.Name`)."""
 
     size: Size
     features: ImageFeatures
+    owner: str = ""
 
 
 class Encoder:
@@ -52,16 +53,17 @@ class Encoder:
     def encode(
         self,
         images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
-        digests: Sequence[str] | None = None,
+        names: Sequence[Name] | None = None,
     ) -> list[EncodedImage]:
-        """Look at images, or find them in the cache; `digests` name them where that is known.
+        """Look at images, or find them in the cache, by their `names` where these are known.
 
         Raises:
             OutOfMemoryError: there is not enough memory for one image alone.
         """
-        names = [self.digest(image) for image in images] if digests is None else digests
-        spec = self.network.spec
-        keys = [FeatureKey(name, spec.digest, str(self.runtime)) for name in names]
+        if names is None:
+            names = [Name(self.digest(image)) for image in images]
+        spec, runtime = self.network.spec, str(self.runtime)
+        keys = [FeatureKey(name.content, spec.digest, runtime, name.owner) for name in names]
 
         @torch.inference_mode()
         def encode(places: Sequence[int]) -> list[ImageFeatures]:
@@ -75,8 +77,8 @@ class Encoder:
 
         features = self.cache.fetch(keys, encode_all)
         return [
-            EncodedImage(Size(*image.shape[:2]), each)
-            for image, each in zip(images, features, strict=True)
+            EncodedImage(Size(*image.shape[:2]), each, name.owner)
+            for image, each, name in zip(images, features, names, strict=True)
         ]
 
     def release(self) -> None:

@@ -17,6 +17,7 @@ from promptseg import regions
 from promptseg.engine import grid
 from promptseg.engine.batches import chunks
 from promptseg.engine.contrast import Contrast
+from promptseg.engine.digest import Name
 from promptseg.engine.encoder import EncodedImage
 from promptseg.engine.portions import Portions
 from promptseg.engine.proposals import Proposal, Proposer
@@ -163,7 +164,9 @@ class Search:
         if self._seen is not None and size == self.request.size:
             encoded = self._seen
         else:
-            [encoded] = segmenter.encoder.encode([image])
+            owner = self._seen.owner if self._seen else ""
+            named = Name(segmenter.encoder.digest(image), owner)
+            [encoded] = segmenter.encoder.encode([image], [named])
         crew = segmenter.crew()
         if crew is not None:
             # Threads take memory of their own, and cannot use what encoding has left to this one.

@@ -112,7 +112,7 @@ class Finder:
                 for row, question in enumerate(some)
             ]
 
-        return self._portions.run(self._questions(wanted), work)
+        return self._portions.run(self._questions(image, wanted), work)
 
     def tensors(self, image: EncodedImage, wanted: Wanted) -> FoundTensors:
         """Answer one concept with tensors on the model's device, untidied.
@@ -141,7 +141,7 @@ class Finder:
                 )
             ]
 
-        [found] = self._portions.run(self._questions([wanted]), work)
+        [found] = self._portions.run(self._questions(image, [wanted]), work)
         return found
 
     def shown(self, size: Size, options: FindOptions) -> Size:
@@ -161,8 +161,9 @@ class Finder:
             drawn = self.network.outline(image.features, detections, slots)
         return Found(detections, kept, [logits.float() for logits in drawn])
 
-    def _questions(self, wanted: Sequence[Wanted]) -> list[Question]:
-        phrases = self.reader([each.concept.text or VISUAL for each in wanted])
+    def _questions(self, image: EncodedImage, wanted: Sequence[Wanted]) -> list[Question]:
+        texts = [each.concept.text or VISUAL for each in wanted]
+        phrases = self.reader(texts, owner=image.owner)
         return list(map(Question, wanted, phrases))
 
     def _masks(self, found: Found, row: int, wanted: Wanted, size: Size) -> Masks:

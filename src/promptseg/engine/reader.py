@@ -30,16 +30,16 @@ class Reader:
         self.cache: FeatureCache[Phrases] = FeatureCache(cache_bytes, device=self.runtime.device)
         self._portions = Portions(MOST_CONCEPTS, what="reading phrases", release=encoder.release)
 
-    def __call__(self, phrases: Sequence[str]) -> list[Phrases]:
-        """Read phrases, or find them in the cache; each has its own tokens and no padding.
+    def __call__(self, phrases: Sequence[str], *, owner: str = "") -> list[Phrases]:
+        """Read phrases, or find the owner's in the cache; each has its tokens and no padding.
 
         Raises:
             WeightsError: the weights came without the files that take phrases apart.
             PromptError: a phrase is too long to be read whole.
             OutOfMemoryError: there is not enough memory for one phrase alone.
         """
-        spec = self.network.spec
-        keys = [FeatureKey(phrase, spec.digest, str(self.runtime)) for phrase in phrases]
+        spec, runtime = self.network.spec, str(self.runtime)
+        keys = [FeatureKey(phrase, spec.digest, runtime, owner) for phrase in phrases]
 
         @torch.inference_mode()
         def read(some: Sequence[str]) -> list[Phrases]:

@@ -86,7 +86,7 @@ class Segmenter:
         answers: dict[int, Masks] = {}
         for group in chunks(plan(requests, digest=self.encoder.digest), self.limits.images):
             images = self.encoder.encode(
-                [work.image for work in group], [work.digest for work in group]
+                [work.image for work in group], [work.name for work in group]
             )
             for work, image in zip(group, images, strict=True):
                 found = self.answer_all(image, [requests[number] for number in work.requests])

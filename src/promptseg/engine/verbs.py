@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from promptseg.engine.batches import ImageWork, Limits, chunks, plan
 from promptseg.engine.cache import FeatureCache
+from promptseg.engine.digest import Name
 from promptseg.engine.encoder import EncodedImage, Encoder
 from promptseg.engine.everything import Search, completed
 from promptseg.engine.finder import Finder, Wanted, together
@@ -30,17 +32,30 @@ Outcome: TypeAlias = Masks | Exception
 class Usage:
     """What recent images' features take, what the device has left, how much is done at a time.
 
-    `free_bytes` is None where the device does not tell it, as a CPU. `images`, `objects` and
-    `concepts` are those encoded, decoded and found together; they halve where memory has run out,
-    and are 0 where the network cannot do it.
+    `cache_hits` are images that were there, or being encoded, when they were asked about, and
+    `cache_misses` those that were not. `free_bytes` is None where the device does not tell it, as a
+    CPU. `images`, `objects` and `concepts` are those encoded, decoded and found together; they
+    halve where memory has run out, and are 0 where the network cannot do it.
     """
 
     cached_images: int
     cached_bytes: int
+    cache_hits: int
+    cache_misses: int
     free_bytes: int | None
     images: int
     objects: int
     concepts: int
+
+
+class Spent(NamedTuple):
+    """Seconds that a request took: until its image was looked at, and from then to its answer.
+
+    Requests that are worked on together all take as long as they take together.
+    """
+
+    encode: float = 0.0
+    answer: float = 0.0
 
 
 class Ended(NamedTuple):
@@ -51,6 +66,7 @@ class Ended(NamedTuple):
 
     request: int
     outcome: Outcome
+    spent: Spent = Spent()
 
 
 class Verbs:
@@ -111,18 +127,23 @@ class Verbs:
         return Usage(
             cached_images=len(encoder.cache),
             cached_bytes=encoder.cache.bytes,
+            cache_hits=encoder.cache.hits,
+            cache_misses=encoder.cache.misses,
             free_bytes=encoder.runtime.free_bytes(),
             images=encoder.portions.most,
             objects=self._segmenter.objects if self._segmenter else 0,
             concepts=self._finder.concepts if self._finder else 0,
         )
 
-    def run(self, requests: Sequence[Request]) -> Iterator[Ended]:
+    def run(
+        self, requests: Sequence[Request], names: Sequence[Name | None] | None = None
+    ) -> Iterator[Ended]:
         """Answer requests of all kinds, and hand out each answer as soon as it is known.
 
         Each image is encoded once, a few at a time; then its objects are decoded together, its
         concepts found together, and its regions looked for. Company changes no answer beyond
-        rounding. A request that fails harms no other: its error is its outcome.
+        rounding. A request that fails harms no other: its error is its outcome. `names` are those
+        of the requests' images, where they are known.
         """
         sound = []
         for number, request in enumerate(requests):
@@ -135,16 +156,25 @@ class Verbs:
                 sound.append(number)
             else:
                 yield Ended(number, self._nothing(request))
-        work = plan([requests[number] for number in sound], digest=self.encoder.digest)
+        known = None if names is None else [names[number] for number in sound]
+        work = plan([requests[number] for number in sound], known, digest=self.encoder.digest)
         for group in chunks(work, self.encoder.limits.images):
-            for each, image in zip(group, self._encode(group), strict=True):
+            begun = time.perf_counter()
+            images = self._encode(group)
+            encode = time.perf_counter() - begun
+            for each, image in zip(group, images, strict=True):
                 asked = {sound[place]: requests[sound[place]] for place in each.requests}
                 if isinstance(image, Exception):
-                    yield from (Ended(number, image) for number in asked)
+                    yield from (Ended(number, image, Spent(encode)) for number in asked)
                 else:
-                    yield from self._answer(image, asked)
+                    yield from self._timed(self._answer(image, asked), encode)
         if logger.isEnabledFor(logging.DEBUG):  # asking a device for its free memory takes time
             logger.debug("answered %d requests; %s", len(requests), self.usage())
+
+    def _timed(self, answers: Iterator[Ended], encode: float) -> Iterator[Ended]:
+        begun = time.perf_counter()
+        for ended in answers:
+            yield ended._replace(spent=Spent(encode, time.perf_counter() - begun))
 
     def _check(self, request: Request) -> None:
         match request:
@@ -166,7 +196,7 @@ class Verbs:
         """Look at images together; where that fails, at each alone."""
         try:
             return list(
-                self.encoder.encode([work.image for work in group], [work.digest for work in group])
+                self.encoder.encode([work.image for work in group], [work.name for work in group])
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this image's alone
             if len(group) == 1:
