@@ -14,20 +14,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
-
 from promptseg.errors import MaskError, OutputError, PromptsegError, reason
-from promptseg.formats.answers import (
-    FITTING,
-    Found,
-    assemble,
-    facts_of,
-    label_of,
-    read_facts,
-)
-from promptseg.geometry import Size
+from promptseg.formats.records import masks_from_json, outcome_to_json
 from promptseg.io.files import hold, resolved, write_atomically
-from promptseg.masks import RunLength
 from promptseg.results import Masks
 
 logger = logging.getLogger(__name__)
@@ -35,8 +24,6 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "results.jsonl"
 ROOM_HINT = "What is done is kept: make room, and go on with the same command"
 ELSEWHERE = "Choose another folder with `-o`"
-# Facts that every mask of a line has.
-ALWAYS = ("score", "object", "candidate", "presence", "confident")
 # Damaged lines that are named one by one.
 SHOWN = 20
 
@@ -230,72 +217,6 @@ class OutcomeLog:
             for start in kept:
                 source.seek(start)
                 file.write(source.readline())
-
-
-def outcome_to_json(outcome: Masks | PromptsegError) -> dict[str, object]:
-    """Describe masks, or why there are none; boxes are x0, y0, x1, y1, a mask's own half-open.
-
-    Raises:
-        MaskError: a number is not finite.
-    """
-    if isinstance(outcome, PromptsegError):
-        kind = type(outcome).__name__
-        return {"error": {"kind": kind, "message": str(outcome), "hint": outcome.hint}}
-    height, width = outcome.size
-    return {
-        "size": {"height": height, "width": width},
-        "complete": outcome.complete,
-        "masks": [_mask(outcome, i) for i in range(len(outcome))],
-    }
-
-
-def masks_from_json(said: Mapping[str, Any]) -> Masks:
-    """Read back what `outcome_to_json` says of masks, but for predicted boxes.
-
-    Raises:
-        MaskError: it is no such record.
-    """
-    match said:
-        case {
-            "size": {"height": int(height), "width": int(width)},
-            "complete": bool(complete),
-            "masks": list(masks),
-        } if height > 0 and width > 0:
-            return assemble(Size(height, width), list(map(_found, masks)), complete=complete)
-    raise MaskError("a result of a query has `size`, `complete` and `masks`")
-
-
-def _mask(masks: Masks, i: int) -> dict[str, object]:
-    run = masks.runs[i]
-    record: dict[str, object] = {
-        "label": label_of(masks, i),
-        "area": int(run.area),
-        "box": [int(edge) for edge in run.box],
-        **facts_of(masks, i),
-    }
-    if masks.predicted_boxes is not None:
-        box = masks.predicted_boxes[i]
-        if not np.isfinite(box).all():
-            raise MaskError(f"mask {i} has a predicted box of {box}, which no file can hold")
-        record["predicted_box"] = np.round(box, 3).tolist()
-    return {**record, "rle": run.to_coco()}
-
-
-def _found(record: object) -> Found:
-    """Read back what `_mask` says."""
-    match record:
-        case dict() as said if said.get("label") is None or isinstance(said["label"], str):
-            facts = read_facts(said)
-        case _:
-            raise MaskError("a mask of a result is an object of JSON, and its `label` text or null")
-    for name in FITTING:
-        if (name in said or name in ALWAYS) and name not in facts:
-            raise MaskError(f"a mask of a result has the {name} {said.get(name)!r:.40}")
-    code: Any = said.get("rle")
-    try:
-        return Found(RunLength.from_coco(code), said.get("label"), facts)
-    except UnicodeEncodeError as error:
-        raise MaskError("the run lengths of a mask are no text") from error
 
 
 def _named(line: bytes) -> dict[str, Any] | None:
