@@ -24,7 +24,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from promptseg.errors import ImageError, reason
+from promptseg.errors import ImageError, ImageFormatError, ImageSizeError, reason
+from promptseg.geometry import Size
 from promptseg.settings import MAX_PIXELS
 from promptseg.shapes import ImageArray, MaskArray
 
@@ -60,10 +61,25 @@ def read(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """
     path = Path(path)
     with open_file(path) as file:
-        picture = _decode(file, path, max_pixels)
-        if getattr(picture, "is_animated", False) and picture.format != "MPO":
-            logger.warning("%s is animated, only its first frame is read", path)
-        return upright(to_rgb(picture), _orientation(picture, path))
+        return _read(file, f"`{path}`", max_pixels)
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
+    """Read the bytes of an image file by the rules above.
+
+    Raises:
+        ImageError: they are none, damaged, of another format, or too many pixels.
+    """
+    return _read(BytesIO(data), "the image", max_pixels)
+
+
+def header_size(data: bytes) -> Size | None:
+    """Return the size that an image's header states, None where there is none to be read."""
+    try:
+        picture = parse_header(BytesIO(data), data[:16])
+    except (*BROKEN, UnidentifiedImageError):
+        return None
+    return None if picture is None else Size(picture.height, picture.width)
 
 
 def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> MaskArray:
@@ -76,7 +92,7 @@ def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> MaskArray:
     """
     path = Path(path)
     with open_file(path) as file:
-        picture = _decode(file, path, max_pixels)
+        picture = _decode(file, f"`{path}`", max_pixels)
         values = np.asarray(picture)
     found = np.unique(values)
     if values.ndim != 2 or len(found) > 2 or (len(found) == 2 and found[0] != 0):
@@ -143,6 +159,13 @@ def _from_picture(picture: Image.Image) -> ImageArray:
     return np.array(picture.convert("RGB"))
 
 
+def _read(file: BinaryIO, name: str, max_pixels: int) -> ImageArray:
+    picture = _decode(file, name, max_pixels)
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":
+        logger.warning("%s is animated, only its first frame is read", name)
+    return upright(to_rgb(picture), _orientation(picture, name))
+
+
 def open_file(path: Path) -> BinaryIO:
     """Open a file to be read from any place in it; a pipe is read whole.
 
@@ -163,29 +186,29 @@ def open_file(path: Path) -> BinaryIO:
     return file
 
 
-def _decode(file: BinaryIO, path: Path, max_pixels: int) -> ImageFile.ImageFile:
+def _decode(file: BinaryIO, name: str, max_pixels: int) -> ImageFile.ImageFile:
     start = file.read(16)
     file.seek(0)
     if not start:
-        raise ImageError(f"`{path}` is empty")
+        raise ImageError(f"{name} is empty")
     try:
         picture = parse_header(file, start)
         if picture is None:
-            raise ImageError(f"`{path}` is not an image of a known format", hint=FORMATS_HINT)
-        _check_pixels(picture, path, max_pixels)
+            raise ImageFormatError(f"{name} is not an image of a known format", hint=FORMATS_HINT)
+        _check_pixels(picture, name, max_pixels)
         picture.load()
     except ImageError:
         raise
     except (UnidentifiedImageError, SyntaxError) as error:
-        logger.debug("cannot read %s", path, exc_info=True)
+        logger.debug("cannot read %s", name, exc_info=True)
         raise ImageError(
-            f"the header of `{path}` is damaged, or states a kind of pixels that is not read, "
+            f"the header of {name} is damaged, or states a kind of pixels that is not read, "
             "such as colours in floating point",
             hint="Save it as PNG, JPEG, or TIFF with 8 or 16 bits a channel",
         ) from error
     except BROKEN as error:
-        logger.debug("cannot decode %s", path, exc_info=True)
-        raise ImageError(f"`{path}` is damaged or cut short", hint=DAMAGED_HINT) from error
+        logger.debug("cannot decode %s", name, exc_info=True)
+        raise ImageError(f"{name} is damaged or cut short", hint=DAMAGED_HINT) from error
     return picture
 
 
@@ -203,22 +226,22 @@ def parse_header(file: BinaryIO, start: bytes) -> ImageFile.ImageFile | None:
     return None
 
 
-def _check_pixels(picture: ImageFile.ImageFile, path: Path, max_pixels: int) -> None:
+def _check_pixels(picture: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
     width, height = picture.size
     if width * height > max_pixels:
-        raise ImageError(
-            f"`{path}` has {width} x {height} pixels, the limit is {max_pixels} in all",
+        raise ImageSizeError(
+            f"{name} has {width} x {height} pixels, the limit is {max_pixels} in all",
             hint="Look at it in parts: on the command line by `--tile 2048`, in Python by "
             "`tiling=Tiling()`, best of all as a tiled TIFF; or raise `PROMPTSEG_MAX_PIXELS`",
         )
 
 
-def _orientation(picture: ImageFile.ImageFile, path: Path) -> int:
+def _orientation(picture: ImageFile.ImageFile, name: str) -> int:
     """Return the EXIF orientation, 1 to 8, and 1 where there is none or it is unreadable."""
     try:
         value = picture.getexif().get(EXIF_ORIENTATION, 1)
     except BROKEN:
-        logger.warning("the EXIF block of %s is damaged, its orientation is not applied", path)
+        logger.warning("the EXIF block of %s is damaged, its orientation is not applied", name)
         return 1
     return value if value in range(1, 9) else 1
 

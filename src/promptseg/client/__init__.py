@@ -1,0 +1,1 @@
+"""A client of the service: the verbs and results of the library, asked over HTTP."""

@@ -1,0 +1,1 @@
+"""The HTTP service: many callers, one model. `promptseg serve` runs it."""

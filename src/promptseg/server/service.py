@@ -1,0 +1,32 @@
+"""What all routes share: one model, its queue, and what is kept for callers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from promptseg.api import Model
+from promptseg.engine.scheduler import Scheduler
+from promptseg.server.keys import Keys
+from promptseg.server.metrics import Metrics
+from promptseg.server.pictures import Picture, Pictures
+from promptseg.server.quotas import Quotas
+from promptseg.server.sessions import Sessions
+from promptseg.server.settings import ServerSettings
+
+Phase = Literal["starting", "ready", "draining"]
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One model and all that its callers share; `phase` says whether more may be asked."""
+
+    settings: ServerSettings
+    model: Model
+    scheduler: Scheduler
+    pictures: Pictures
+    sessions: Sessions
+    keys: Keys | None
+    quotas: Quotas
+    metrics: Metrics
+    phase: Phase = "starting"

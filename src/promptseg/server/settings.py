@@ -1,0 +1,139 @@
+"""What a service is told when it starts: where it listens, and how much it takes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from promptseg.errors import ConfigError
+from promptseg.options.checks import require_count, require_number, require_one_of
+from promptseg.settings import Settings
+
+LogFormat = Literal["text", "json"]
+
+COUNTS = {
+    "port": 0,
+    "max_bytes": 1,
+    "max_objects": 1,
+    "max_points": 1,
+    "max_images": 1,
+    "max_queries": 1,
+    "waiting": 1,
+    "waiting_each": 1,
+    "together": 1,
+    "decoders": 0,
+    "picture_bytes": 0,
+    "max_sessions": 0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings(Settings):
+    """How a service runs; each field is a flag of `promptseg serve`, an environment variable and a
+    name in its file of settings. Times are seconds.
+
+    Raises:
+        ConfigError: a value is of the wrong kind or out of range.
+    """
+
+    max_pixels: int = field(
+        default=50_000_000, metadata={"help": "An image of more pixels is refused undecoded."}
+    )
+    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen at."})
+    port: int = field(default=8000, metadata={"help": "Port to listen at; 0 takes a free one."})
+    keys: Path | None = field(
+        default=None, metadata={"help": "File of the keys that callers need (promptseg keys)."}
+    )
+    insecure: bool = field(
+        default=False,
+        metadata={"help": "Listen beyond this machine even though callers need no key."},
+    )
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Names by which callers may address the service. [default: this machine's own "
+            "where it listens there alone, else any]"
+        },
+    )
+    origins: tuple[str, ...] = field(
+        default=(), metadata={"help": "Other sites whose pages may ask, such as https://a.org."}
+    )
+    proxies: tuple[str, ...] = field(
+        default=("127.0.0.1",),
+        metadata={"help": "Addresses of proxies that are believed who the caller is."},
+    )
+    root_path: str = field(
+        default="", metadata={"help": "What a proxy puts before every address, such as /masks."}
+    )
+    certificate: Path | None = field(
+        default=None, metadata={"help": "File of a TLS certificate, to speak HTTPS."}
+    )
+    certificate_key: Path | None = field(
+        default=None, metadata={"help": "File of the certificate's private key."}
+    )
+    max_bytes: int = field(
+        default=32 * 2**20, metadata={"help": "Most bytes of a request's body."}
+    )
+    max_objects: int = field(
+        default=256, metadata={"help": "Most objects or concepts of one request."}
+    )
+    max_points: int = field(
+        default=1000, metadata={"help": "Most points, or example boxes, of one object or concept."}
+    )
+    max_images: int = field(default=32, metadata={"help": "Most images of one batch."})
+    max_queries: int = field(default=256, metadata={"help": "Most queries of one batch."})
+    max_seconds: float = field(
+        default=120.0, metadata={"help": "Longest that a request may take, waiting included."}
+    )
+    waiting: int = field(
+        default=64,
+        metadata={"help": "Most requests at a time; beyond them callers are asked to come again."},
+    )
+    waiting_each: int = field(
+        default=32, metadata={"help": "Most requests of one caller at a time."}
+    )
+    rate: float | None = field(
+        default=None, metadata={"help": "Most requests of a key in a second. [default: no limit]"}
+    )
+    together: int = field(default=16, metadata={"help": "Most requests worked on together."})
+    decoders: int = field(
+        default=1,
+        metadata={"help": "Processes that decode images; 0 decodes in the service itself."},
+    )
+    decode_seconds: float = field(
+        default=10.0, metadata={"help": "Longest that an image may take to be decoded."}
+    )
+    picture_bytes: int = field(
+        default=2**30, metadata={"help": "Most bytes of decoded images held at a time."}
+    )
+    max_sessions: int = field(default=32, metadata={"help": "Most open sessions of one caller."})
+    session_seconds: float = field(
+        default=1800.0, metadata={"help": "A session is closed after so long without a request."}
+    )
+    drain_seconds: float = field(
+        default=1.0,
+        metadata={"help": "How long it is said to be ending before it takes no more requests."},
+    )
+    log_format: LogFormat = field(
+        default="text", metadata={"help": "Lines of the log: text or json."}
+    )
+    label_studio_media: Path | None = field(
+        default=None,
+        metadata={"help": "Folder of Label Studio's media, for tasks that name files in it."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in COUNTS.items():
+            require_count(self, name, least=least, most=65535 if name == "port" else None)
+        for name in ("max_seconds", "decode_seconds", "session_seconds"):
+            require_number(self, name, least=0.001)
+        require_number(self, "drain_seconds", least=0)
+        if self.rate is not None:
+            require_number(self, "rate", least=0.001)
+        require_one_of(self, "log_format", ("text", "json"))
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ConfigError(
+                "`certificate` and `certificate_key` go together", hint="Give both, or neither"
+            )
