@@ -21,6 +21,7 @@ from promptseg.engine.finder import Finder, FoundTensors, Wanted
 from promptseg.engine.large import TiledSearch, segment_tiled
 from promptseg.engine.large_find import find_tiled
 from promptseg.engine.runtime import Runtime
+from promptseg.engine.scheduler import DEFAULT, OnBatch, QueueLimits, Scheduler
 from promptseg.engine.session import Session
 from promptseg.engine.verbs import Usage, Verbs, failure_of
 from promptseg.errors import ConfigError, PromptError, PromptsegError
@@ -354,6 +355,10 @@ class Model:
         """
         _require(SegmentOptions, "options", options)
         return Session(self._verbs.segmenter, _pixels(image), options=options)
+
+    def scheduler(self, limits: QueueLimits = DEFAULT, *, on_batch: OnBatch = None) -> Scheduler:
+        """Answer many callers from one thread."""
+        return Scheduler(self._verbs, limits, on_batch=on_batch)
 
     def __repr__(self) -> str:
         return f"Model({self.name}, {self.runtime})"

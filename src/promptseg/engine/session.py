@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NamedTuple
 
@@ -27,6 +27,60 @@ class Step(NamedTuple):
     logits: LogitArray
 
 
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What was said about one object, step by step, and what came of it: a value.
+
+    Points accumulate, a later box or hint replaces the earlier one, and each step starts from the
+    mask before it.
+    """
+
+    taken: tuple[Step, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.taken)
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """All that was said so far."""
+        return self.taken[-1].prompt if self.taken else None
+
+    @property
+    def masks(self) -> Masks | None:
+        """The answer to all that was said so far."""
+        return self.taken[-1].masks if self.taken else None
+
+    def said(self, new: Prompt) -> Prompt:
+        """Return all that is said once `new` is."""
+        return _joined(self.prompt, new)
+
+    def asked(self, new: Prompt) -> Prompt:
+        """Return what a network is asked for `new`: all that is said, and the mask before it."""
+        said = self.said(new)
+        if new.hint is None and self.taken:
+            return replace(said, hint=MaskHint(self.taken[-1].logits))
+        return said
+
+    def with_answer(self, new: Prompt, answer: Masks, options: SegmentOptions) -> Steps:
+        """Return the steps after `new` too; `answer` is to `asked(new)`, by `asking(options)`."""
+        assert answer.logits is not None
+        masks = answer if options.logits else replace(answer, logits=None)
+        step = Step(self.said(new), tidy(masks, options.tidy), answer.logits[0])
+        return Steps((*self.taken, step))
+
+    def undone(self) -> Steps:
+        """Return the steps without the last one; of none there are none."""
+        return Steps(self.taken[:-1])
+
+
+def asking(options: SegmentOptions) -> SegmentOptions:
+    """Return the options by which a step is asked, so that the next one can start from it.
+
+    Masks are tidied after the best one's logits have been taken.
+    """
+    return replace(options, logits=True, tidy=TidyOptions())
+
+
 class Session:
     """Collects points, a box and hints for one object; each step starts from the mask before it.
 
@@ -40,17 +94,17 @@ class Session:
         self.options = SegmentOptions() if options is None else options
         self._segmenter = segmenter
         self._image: EncodedImage | None = segmenter.encoder.encode([image])[0]
-        self._steps: tuple[Step, ...] = ()
+        self._steps = Steps()
 
     @property
     def prompt(self) -> Prompt | None:
         """All that was said about the object so far."""
-        return self._steps[-1].prompt if self._steps else None
+        return self._steps.prompt
 
     @property
     def masks(self) -> Masks | None:
         """The answer to all that was said so far."""
-        return self._steps[-1].masks if self._steps else None
+        return self._steps.masks
 
     def add(self, prompt: OnePrompt) -> Masks:
         """Say more about the object and return the new answer.
@@ -66,21 +120,13 @@ class Session:
         new = as_prompt(prompt)
         new.check(self._image.size)
         self._segmenter.check([new])
-        said = _joined(self.prompt, new)
-        asked = said
-        if new.hint is None and self._steps:
-            asked = replace(said, hint=MaskHint(self._steps[-1].logits))
-        options = replace(self.options, logits=True, tidy=TidyOptions())
-        answer = self._segmenter.answer(self._image, [asked], options)
-        assert answer.logits is not None
-        masks = answer if self.options.logits else replace(answer, logits=None)
-        masks = tidy(masks, self.options.tidy)
-        self._steps = (*self._steps, Step(said, masks, answer.logits[0]))
-        return masks
+        answer = self._segmenter.answer(self._image, [self._steps.asked(new)], asking(self.options))
+        self._steps = self._steps.with_answer(new, answer, self.options)
+        return self._steps.taken[-1].masks
 
     def undo(self) -> Masks | None:
         """Take the last step back and return the answer before it, None when nothing is left."""
-        self._steps = self._steps[:-1]
+        self._steps = self._steps.undone()
         return self.masks
 
     def close(self) -> None:

@@ -148,7 +148,7 @@ class Verbs:
         sound = []
         for number, request in enumerate(requests):
             try:
-                self._check(request)
+                self.check(request)
             except PromptsegError as error:
                 yield Ended(number, without_frames(error))
                 continue
@@ -176,7 +176,12 @@ class Verbs:
         for ended in answers:
             yield ended._replace(spent=Spent(encode, time.perf_counter() - begun))
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
+        """Refuse a request that the network cannot answer.
+
+        Raises:
+            PromptError: it cannot.
+        """
         match request:
             case SegmentRequest():
                 self.segmenter.check(request.prompts)
