@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -442,3 +443,36 @@ def test_no_name_is_no_folder():
     """An empty argument is what an unset variable of a shell gives."""
     with pytest.raises(ImageError, match="there is no file ``"):
         images.find([""])
+
+
+def test_bytes_are_read_as_their_file(tmp_path):
+    """`decode` follows the rules of `read`, and says of what is wrong that it is the image."""
+    content = encoded("PNG", Image.fromarray(pixels()))
+    np.testing.assert_array_equal(images.decode(content), pixels())
+    for damaged, words in [
+        (b"", "the image is empty"),
+        (content[:-30], "the image is damaged or cut short"),
+        (content[:30], "the header of the image is damaged"),
+        (b"%PDF", "the image is not an image of a known format"),
+    ]:
+        with pytest.raises(ImageError, match=words):
+            images.decode(damaged)
+
+
+def test_the_hint_for_bytes_names_no_setting():
+    """Who sends bytes may be far away, where a flag or a variable is of no use."""
+    content = encoded("PNG", Image.fromarray(pixels()))
+    with pytest.raises(ImageError, match="7 x 5 pixels, the limit is 34") as caught:
+        images.decode(content, max_pixels=WIDTH * HEIGHT - 1)
+    assert "PROMPTSEG" not in caught.value.hint
+    assert "--tile" not in caught.value.hint
+
+
+def test_a_first_frame_with_a_broken_second_is_our_error_or_an_image(tmp_path):
+    """Pillow looks for a second frame when it is asked for one, and may find rubbish."""
+    content = encoded("GIF", Image.fromarray(pixels()))
+    for tail in (b",", b"!", b"!\xf9", b"!\xf9\4\0", b",\0\0", b"!\xff"):
+        path = tmp_path / "a.gif"
+        path.write_bytes(content.removesuffix(b";") + tail)
+        with contextlib.suppress(ImageError):
+            assert images.read(path).shape == (HEIGHT, WIDTH, 3)

@@ -35,6 +35,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS_HINT = "Readable are PNG, JPEG, WebP, BMP, TIFF and GIF"
 DAMAGED_HINT = "Open it in a viewer, or copy it again from its source"
+LARGE_HINT = (
+    "Look at it in parts: on the command line by `--tile 2048`, in Python by `tiling=Tiling()`, "
+    "best of all as a tiled TIFF; or raise `PROMPTSEG_MAX_PIXELS`"
+)
+SMALLER_HINT = "Make it smaller, or cut it into parts"
 ARRAY_HINT = "Arrays are `H W 3` uint8 RGB; grey, RGBA, uint16 and floats in 0..1 are converted"
 
 # What Pillow's decoders are known to raise on a file that is not as its header says.
@@ -70,16 +75,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
     Raises:
         ImageError: they are none, damaged, of another format, or too many pixels.
     """
-    return _read(BytesIO(data), "the image", max_pixels)
-
-
-def header_size(data: bytes) -> Size | None:
-    """Return the size that an image's header states, None where there is none to be read."""
-    try:
-        picture = parse_header(BytesIO(data), data[:16])
-    except (*BROKEN, UnidentifiedImageError):
-        return None
-    return None if picture is None else Size(picture.height, picture.width)
+    return _read(BytesIO(data), "the image", max_pixels, SMALLER_HINT)
 
 
 def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> MaskArray:
@@ -159,11 +155,19 @@ def _from_picture(picture: Image.Image) -> ImageArray:
     return np.array(picture.convert("RGB"))
 
 
-def _read(file: BinaryIO, name: str, max_pixels: int) -> ImageArray:
-    picture = _decode(file, name, max_pixels)
-    if getattr(picture, "is_animated", False) and picture.format != "MPO":
-        logger.warning("%s is animated, only its first frame is read", name)
-    return upright(to_rgb(picture), _orientation(picture, name))
+def _read(file: BinaryIO, name: str, max_pixels: int, large_hint: str = LARGE_HINT) -> ImageArray:
+    picture = _decode(file, name, max_pixels, large_hint)
+    try:
+        # Pillow looks for a second frame only now.
+        if getattr(picture, "is_animated", False) and picture.format != "MPO":
+            logger.warning("%s is animated, only its first frame is read", name)
+        pixels = _from_picture(picture)
+    except ImageError:
+        raise
+    except BROKEN as error:
+        logger.debug("cannot convert %s", name, exc_info=True)
+        raise ImageError(f"{name} is damaged or cut short", hint=DAMAGED_HINT) from error
+    return upright(pixels, _orientation(picture, name))
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -186,7 +190,9 @@ def open_file(path: Path) -> BinaryIO:
     return file
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int) -> ImageFile.ImageFile:
+def _decode(
+    file: BinaryIO, name: str, max_pixels: int, large_hint: str = LARGE_HINT
+) -> ImageFile.ImageFile:
     start = file.read(16)
     file.seek(0)
     if not start:
@@ -195,7 +201,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> ImageFile.ImageFile:
         picture = parse_header(file, start)
         if picture is None:
             raise ImageFormatError(f"{name} is not an image of a known format", hint=FORMATS_HINT)
-        _check_pixels(picture, name, max_pixels)
+        check_pixels(Size(picture.height, picture.width), name, max_pixels, hint=large_hint)
         picture.load()
     except ImageError:
         raise
@@ -226,13 +232,16 @@ def parse_header(file: BinaryIO, start: bytes) -> ImageFile.ImageFile | None:
     return None
 
 
-def _check_pixels(picture: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
-    width, height = picture.size
-    if width * height > max_pixels:
+def check_pixels(size: Size, name: str, max_pixels: int, *, hint: str = LARGE_HINT) -> None:
+    """Refuse an image of too many pixels.
+
+    Raises:
+        ImageSizeError: it has more than `max_pixels`.
+    """
+    if size.height * size.width > max_pixels:
         raise ImageSizeError(
-            f"{name} has {width} x {height} pixels, the limit is {max_pixels} in all",
-            hint="Look at it in parts: on the command line by `--tile 2048`, in Python by "
-            "`tiling=Tiling()`, best of all as a tiled TIFF; or raise `PROMPTSEG_MAX_PIXELS`",
+            f"{name} has {size.width} x {size.height} pixels, the limit is {max_pixels} in all",
+            hint=hint,
         )
 
 
