@@ -9,7 +9,7 @@ from promptseg.api import Model
 from promptseg.engine.scheduler import Scheduler
 from promptseg.server.keys import Keys
 from promptseg.server.metrics import Metrics
-from promptseg.server.pictures import Picture, Pictures
+from promptseg.server.pictures import Pictures
 from promptseg.server.quotas import Quotas
 from promptseg.server.sessions import Sessions
 from promptseg.server.settings import ServerSettings
