@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from promptseg.bench.first_light import FirstLight
     from promptseg.bench.sam2 import Sam2Bench
     from promptseg.bench.sam3 import Sam3Bench
+    from promptseg.bench.server import ServerBench
 
-FIRST_LIGHT, SAM2, EVERYTHING, SAM3 = SUITES = ("first-light", "sam2", "everything", "sam3")
+FIRST_LIGHT, SAM2, EVERYTHING, SAM3, SERVER = SUITES = (
+    "first-light",
+    "sam2",
+    "everything",
+    "sam3",
+    "server",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +48,8 @@ def bench(
         typer.Option(
             metavar="SUITE",
             help="first-light; sam2: SAM 2 on the CPU beside transformers; everything: the same "
-            "for all regions of a photo; sam3: SAM 3 and 16 phrases, half an hour and 16 GB.",
+            "for all regions of a photo; sam3: SAM 3 and 16 phrases, half an hour and 16 GB; "
+            "server: the service beside the tutorials' kind.",
         ),
     ] = FIRST_LIGHT,
     size: Annotated[
@@ -56,12 +64,13 @@ def bench(
     """Measure import, first mask, encoding and warm clicks on this machine.
 
     Takes a minute; nothing else should be running. Nothing is judged and nothing is kept. The other
-    suites compare SAM 2 and SAM 3 with random weights to transformers, and take several minutes.
+    suites compare SAM 2 and SAM 3 with random weights to transformers, and the service to a simple
+    one, and take several minutes.
     """
     if suite not in SUITES:
         raise ConfigError(f"unknown suite `{suite}`", hint=f"Choose one of {', '.join(SUITES)}")
     defaults = settings.load()
-    found: FirstLight | Sam2Bench | EverythingBench | Sam3Bench
+    found: FirstLight | Sam2Bench | EverythingBench | Sam3Bench | ServerBench
     # Here and not above, so that `--help` is quick: they load torch.
     if suite == SAM2:
         _refuse(suite, {"--model": model, "--device": device, "--clicks": clicks})
@@ -79,6 +88,12 @@ def bench(
         from promptseg.bench import sam3
 
         found = sam3.measure()
+    elif suite == SERVER:
+        others = {"--model": model, "--device": device, "--clicks": clicks, "--size": size}
+        _refuse(suite, others)
+        from promptseg.bench import server
+
+        found = server.measure()
     else:
         _refuse(suite, {"--size": size})
         from promptseg.bench import first_light

@@ -6,11 +6,11 @@ Where one of the former is not given, the environment's setting holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -61,6 +61,16 @@ Tile = Annotated[
     ),
 ]
 
+# What stands for the value of a setting in the help; a switch has none.
+METAVARS: dict[Any, str | None] = {
+    bool: None,
+    int: "N",
+    float: "X",
+    str: "TEXT",
+    Path: "PATH",
+    list[str]: "TEXT",
+}
+
 
 def of(record: type[Any], name: str) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
     """Give a command a flag for each field of a record, where it takes the record itself.
@@ -78,21 +88,87 @@ def of(record: type[Any], name: str) -> Callable[[Callable[..., Answer]], Callab
             values = {flag.name: given.pop(flag.name) for flag in flags}
             return command(**given, **{name: record(**values)})
 
-        # What Typer reads in place of the parameters of `run`.
-        full = signature(command, eval_str=True)
-        own = list(full.parameters.values())
-        place = list(full.parameters).index(name)
-        parameters = [*own[:place], *flags, *own[place + 1 :]]
-        vars(run)["__signature__"] = full.replace(parameters=parameters)
+        _show_flags(run, command, name, flags)
         return run
 
     return decorate
 
 
-def _flags(record: type[Any]) -> Iterator[Parameter]:
+def of_settings(
+    record: type[Any], name: str
+) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+    """Give a command a flag for each setting of a record; `name` gets those given, by their names.
+
+    A flag that is not given leaves the setting to the environment or a file.
+    """
+    flags = [_setting(field, kind) for field, kind in _kinds(record)]
+
+    def decorate(command: Callable[..., Answer]) -> Callable[..., Answer]:
+        @wraps(command)
+        def run(**given: Any) -> Answer:
+            values = {flag.name: given.pop(flag.name) for flag in flags}
+            said = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in values.items()
+                if value is not None and value != []
+            }
+            return command(**given, **{name: said})
+
+        _show_flags(run, command, name, flags)
+        return run
+
+    return decorate
+
+
+def _show_flags(
+    run: Callable[..., object], command: Callable[..., object], name: str, flags: list[Parameter]
+) -> None:
+    """Tell Typer what to read in place of the parameters of `run`."""
+    full = signature(command, eval_str=True)
+    own = list(full.parameters.values())
+    place = list(full.parameters).index(name)
+    parameters = [*own[:place], *flags, *own[place + 1 :]]
+    vars(run)["__signature__"] = full.replace(parameters=parameters)
+
+
+def _kinds(record: type[Any]) -> Iterator[tuple[Field[Any], Any]]:
+    """Name the fields of a record with their annotations."""
     kinds = get_type_hints(record)
     for field in fields(record):
-        kind = kinds[field.name]
+        yield field, kinds[field.name]
+
+
+def _setting(field: Field[Any], kind: Any) -> Parameter:
+    """Make the flag of one setting, whose default is that it says nothing."""
+    parts = [part for part in get_args(kind) if part is not type(None)] or [kind]
+    words = all(isinstance(part, str) for part in parts)
+    plain = str if words else list[str] if get_origin(kind) is tuple else parts[0]
+    metavar = "|".join(parts) if words else METAVARS[plain]
+    option = typer.Option(metavar=metavar, help=_text(field, plain))
+    return Parameter(
+        field.name,
+        Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[plain | None, option],
+    )
+
+
+def _text(field: Field[Any], kind: Any) -> str:
+    """Return the help of a setting as a sentence, with its default."""
+    text, default = str(field.metadata["help"]), field.default
+    if not text.startswith(f"{default},"):
+        text = text[:1].upper() + text[1:]
+    if not text.endswith((".", "]")):
+        text += "."
+    if kind == list[str]:
+        text = text.replace(" [", " Repeatable. [") if " [" in text else f"{text} Repeatable."
+        default = ", ".join(default) if isinstance(default, tuple) else default
+    has_default = default not in (None, "") and not isinstance(default, bool)
+    return f"{text} [default: {default}]" if has_default else text
+
+
+def _flags(record: type[Any]) -> Iterator[Parameter]:
+    for field, kind in _kinds(record):
         if is_dataclass(kind):
             continue
         parts = get_args(kind) or (kind,)

@@ -27,6 +27,8 @@ COMMANDS = {
     "everything": "everything",
     "run": "run",
     "convert": "convert",
+    "serve": "serve",
+    "keys": "keys",
     "models": "models",
     "doctor": "doctor",
     "evaluate": "evaluate",
