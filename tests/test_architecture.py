@@ -13,6 +13,7 @@ from promptseg import errors
 
 NOUNS = (
     "batch",
+    "client",
     "concepts",
     "drawing",
     "errors",
@@ -23,6 +24,7 @@ NOUNS = (
     "formats.detections",
     "formats.geojson",
     "formats.index",
+    "formats.label_studio",
     "formats.labelme",
     "formats.outcomes",
     "formats.overlay",
@@ -33,6 +35,7 @@ NOUNS = (
     "formats.svg",
     "formats.yolo",
     "geometry",
+    "io.headers",
     "io.images",
     "io.windows",
     "masks",
