@@ -23,6 +23,7 @@ bench: .venv/developing
 	$(BIN)/promptseg bench --suite sam2
 	$(BIN)/promptseg bench --suite everything
 	$(BIN)/promptseg bench --suite sam3
+	$(BIN)/promptseg bench --suite server
 
 # The weights that tests/nano asks; some 45 minutes on two cores, and goes on where it was stopped.
 train-nano: .venv/developing
