@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
@@ -150,3 +151,17 @@ def test_numbers_of_training_have_a_least_value(record, name):
         record(**{name: 0})
     with pytest.raises(ConfigError, match="`seed` is at least 0, got -1"):
         StreamOptions(seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound"),
+    [
+        ("stability_offset", 1e5, "0..10000"),
+        ("mask_threshold", -1e5, "-10000..10000"),
+        ("crop_points_downscale", 1e308, "1..512"),
+    ],
+)
+def test_no_option_of_everything_is_beyond_what_can_be_reckoned_with(name, value, bound):
+    """Larger numbers mean no more, and would overflow where they are added or multiplied."""
+    with pytest.raises(ConfigError, match=rf"`{name}` is in {re.escape(bound)}, got"):
+        EverythingOptions(**{name: value})

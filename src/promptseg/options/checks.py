@@ -10,6 +10,12 @@ from numbers import Integral, Real
 from promptseg.errors import ConfigError
 
 
+def require_kind(kind: type, name: str, value: object) -> None:
+    """Refuse what is no `kind`, such as a record of options for another verb."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"`{name}` must be `{kind.__name__}`, got {type(value).__name__}")
+
+
 def require_least(record: object, **least: int) -> None:
     """Refuse fields that are below their least value."""
     for name, bound in least.items():
@@ -17,14 +23,18 @@ def require_least(record: object, **least: int) -> None:
             raise ConfigError(f"`{name}` is at least {bound}, got {getattr(record, name)}")
 
 
-def require_number(record: object, name: str, *, least: float = -math.inf) -> None:
-    """Refuse a field that is no finite number from `least` on."""
+def require_number(
+    record: object, name: str, *, least: float = -math.inf, most: float = math.inf
+) -> None:
+    """Refuse a field that is no finite number from `least` to `most`."""
     value = getattr(record, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigError(f"`{name}` must be a number, got {value!r}")
     number = _as_float(value)
-    if not (math.isfinite(number) and number >= least):
+    if not (math.isfinite(number) and least <= number <= most):
         bound = "finite" if least == -math.inf else f"at least {least:g}"
+        if most < math.inf:
+            bound = f"in {least:g}..{most:g}"
         raise ConfigError(f"`{name}` is {bound}, got {number:g}")
 
 

@@ -16,6 +16,8 @@ from promptseg.options.tidy import TidyOptions, require_tidy
 
 # Beyond these a grid has more points than a large photo has pixels to tell apart.
 MOST_POINTS_PER_SIDE, MOST_CROP_LAYERS = 512, 4
+# No network's logits come near, and sums of such are finite in any precision that engines use.
+MOST_LOGIT = 1e4
 
 Detail = Literal["coarse", "normal", "fine"]
 
@@ -130,14 +132,14 @@ class EverythingOptions:
         require_count(self, "points_per_batch", least=1)
         if self.crop_layers is not None:
             require_count(self, "crop_layers", least=0, most=MOST_CROP_LAYERS)
-        require_number(self, "crop_points_downscale", least=1)
+        require_number(self, "crop_points_downscale", least=1, most=MOST_POINTS_PER_SIDE)
         require_share(self, "crop_overlap")
         for name in ("threshold", "stability_threshold"):
             if getattr(self, name) is not None:
                 require_share(self, name)
         if self.stability_offset is not None:
-            require_number(self, "stability_offset", least=0)
-        require_number(self, "mask_threshold")
+            require_number(self, "stability_offset", least=0, most=MOST_LOGIT)
+        require_number(self, "mask_threshold", least=-MOST_LOGIT, most=MOST_LOGIT)
         if self.min_contrast is not None:
             require_number(self, "min_contrast", least=0)
         for name in ("max_box_iou", "max_crop_iou"):
