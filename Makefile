@@ -5,18 +5,30 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
 DEMO := examples/chelsea.jpg --box 133,82,210,152 --box 296,106,346,165 --box 232,226,292,268
 
-.PHONY: demo test test-full bench train-nano lint format docs package clean
+.PHONY: demo test test-full browser bench train-nano lint format docs package clean
 
 demo: .venv/installed
 	$(BIN)/promptseg segment $(DEMO) --format overlay --format coco -o out
 	@echo "overlay PNG: $(CURDIR)/out/chelsea.overlay.png"
 	@echo "COCO JSON:   $(CURDIR)/out/coco.json"
 
-test: lint
+test: lint browser
 	$(BIN)/pytest --cov --cov-report=
 
 test-full: .venv/developing
 	$(BIN)/pytest -m full
+
+# The annotator's page is tested in Chromium; where there is none these tests are skipped.
+browser:
+	@for name in chromium chromium-browser google-chrome; do \
+		command -v "$$name" > /dev/null && exit; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		apt-get -qq update > /dev/null 2>&1; \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends chromium \
+			> /dev/null 2>&1 && exit; \
+	fi; \
+	echo "there is no chromium, and none was installed: the page is not tested in a browser"
 
 bench: .venv/developing
 	$(BIN)/promptseg bench

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from promptseg.batch import Answers, Batch, Query
+from promptseg.batch import Answered, Answers, Batch, Query
 from promptseg.concepts import OneBox, as_concept
 from promptseg.engine.batches import chunks
 from promptseg.engine.cache import FeatureCache
@@ -30,6 +30,7 @@ from promptseg.io.windows import LargeImage
 from promptseg.nn.outputs import ImageFeatures
 from promptseg.nn.protocol import Encoding, NetworkSpec
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
+from promptseg.options.checks import require_kind
 from promptseg.prompts import Prompt, numbered
 from promptseg.requests import (
     EverythingRequest,
@@ -53,13 +54,6 @@ AnyImage: TypeAlias = "str | Path | Image.Image | np.ndarray"
 DEFAULT_OPTIONS = SegmentOptions()
 DEFAULT_FIND = FindOptions()
 DEFAULT_EVERYTHING = EverythingOptions()
-
-
-class Answered(NamedTuple):
-    """One answer of a batch: the id of the query, and its masks or why there are none."""
-
-    id: str
-    outcome: Masks | PromptsegError
 
 
 def load(
@@ -119,6 +113,11 @@ class Model:
         """
         return self._verbs.finder
 
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What it can be asked: those of `segment`, `everything` and `find` that it answers."""
+        return self._verbs.names
+
     def usage(self) -> Usage:
         """Say what the features of recent images take, and how much is worked on at a time."""
         return self._verbs.usage()
@@ -144,8 +143,8 @@ class Model:
         """
         if tiling is None:
             return self.run([SegmentRequest.of(_pixels(image), prompts, options)])[0]
-        _require(SegmentOptions, "options", options)
-        _require(Tiling, "tiling", tiling)
+        require_kind(SegmentOptions, "options", options)
+        require_kind(Tiling, "tiling", tiling)
         return segment_tiled(self, _windows(image), listed(prompts), options, tiling)
 
     def find(
@@ -175,8 +174,8 @@ class Model:
         asked = listed_concepts(concepts, include=include, exclude=exclude)
         if tiling is None:
             return self.run([FindRequest.of(_pixels(image), asked, options)])[0]
-        _require(FindOptions, "options", options)
-        _require(Tiling, "tiling", tiling)
+        require_kind(FindOptions, "options", options)
+        require_kind(Tiling, "tiling", tiling)
         return find_tiled(self, _windows(image), asked, options, tiling)
 
     def find_tensors(
@@ -243,7 +242,7 @@ class Model:
         Raises:
             ConfigError: this is no `Batch`.
         """
-        _require(Batch, "batch", batch)
+        require_kind(Batch, "batch", batch)
         return self._stream([(each.image, tuple(each.queries)) for each in batch.images])
 
     def _stream(self, asked: Sequence[tuple[AnyImage, Sequence[Query]]]) -> Iterator[Answered]:
@@ -305,13 +304,13 @@ class Model:
             ImageError: the image is missing, damaged or refused.
             ConfigError: the options are not `EverythingOptions`, or a grid is no grid.
         """
-        _require(EverythingOptions, "options", options)
+        require_kind(EverythingOptions, "options", options)
         if tiling is None:
             if grids is not None and not isinstance(grids, (list, tuple)):
                 raise ConfigError(f"`grids` must be a list of grids, got {type(grids).__name__}")
             own = None if grids is None else tuple(grids)
             return Search(self._verbs.segmenter, EverythingRequest(_pixels(image), options, own))
-        _require(Tiling, "tiling", tiling)
+        require_kind(Tiling, "tiling", tiling)
         if grids is not None:
             raise ConfigError("`grids` and `tiling` do not go together", hint="Leave one out")
         trust = self.spec.trust
@@ -353,7 +352,7 @@ class Model:
             ImageError: the image is missing, damaged or refused.
             ConfigError: the options are not `SegmentOptions`.
         """
-        _require(SegmentOptions, "options", options)
+        require_kind(SegmentOptions, "options", options)
         return Session(self._verbs.segmenter, _pixels(image), options=options)
 
     def scheduler(self, limits: QueueLimits = DEFAULT, *, on_batch: OnBatch = None) -> Scheduler:
@@ -375,11 +374,6 @@ def _require_requests(requests: object) -> None:
         f"`run` takes a `Batch` or a list of requests, got {type(wrong).__name__}",
         hint="Make a request such as `SegmentRequest.of(image, prompts)`, or fill a `Batch`",
     )
-
-
-def _require(kind: type, name: str, value: object) -> None:
-    if not isinstance(value, kind):
-        raise ConfigError(f"`{name}` must be `{kind.__name__}`, got {type(value).__name__}")
 
 
 def _share(runtime: Runtime) -> int | None:

@@ -6,14 +6,15 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from promptseg.concepts import Concept, OneBox, as_concept
-from promptseg.errors import ConfigError, ImageError, PromptError, PromptsegError, QueryError
+from promptseg.errors import ImageError, PromptError, PromptsegError, QueryError
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
+from promptseg.options.checks import require_kind
 from promptseg.prompts import Prompt
 from promptseg.requests import (
     EverythingRequest,
@@ -197,6 +198,13 @@ class Batch:
         return name
 
 
+class Answered(NamedTuple):
+    """One answer of a batch: the id of the query, and its masks or why there are none."""
+
+    id: str
+    outcome: Masks | PromptsegError
+
+
 class Answers(Mapping[str, Masks]):
     """What a run found, by the ids of its queries, in the order of `Batch.queries`.
 
@@ -245,6 +253,5 @@ class Answers(Mapping[str, Masks]):
 def _options(kind: type[Any], options: object) -> Any:
     if options is None:
         return kind()
-    if not isinstance(options, kind):
-        raise ConfigError(f"`options` must be `{kind.__name__}`, got {type(options).__name__}")
+    require_kind(kind, "options", options)
     return options

@@ -13,6 +13,7 @@ from promptseg.concepts import Concept, OneBox, as_concept, has_boxes
 from promptseg.errors import ConfigError, ImageError, PromptError
 from promptseg.geometry import Box, Size
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
+from promptseg.options.checks import require_kind
 from promptseg.prompts import KINDS_HINT, NO_TEXT, MaskHint, Points, Prompt, as_prompt, numbered
 from promptseg.shapes import ImageArray, PointArray
 
@@ -36,10 +37,7 @@ class SegmentRequest:
 
     def __post_init__(self) -> None:
         _require_pixels(self.image)
-        if not isinstance(self.options, SegmentOptions):
-            raise ConfigError(
-                f"`options` must be `SegmentOptions`, got {type(self.options).__name__}"
-            )
+        require_kind(SegmentOptions, "options", self.options)
         object.__setattr__(self, "prompts", tuple(self.prompts))
         for number, prompt in enumerate(self.prompts):
             with numbered("prompt", number, of=len(self.prompts)):
@@ -102,8 +100,7 @@ class FindRequest:
 
     def __post_init__(self) -> None:
         _require_pixels(self.image)
-        if not isinstance(self.options, FindOptions):
-            raise ConfigError(f"`options` must be `FindOptions`, got {type(self.options).__name__}")
+        require_kind(FindOptions, "options", self.options)
         object.__setattr__(self, "concepts", listed_concepts(self.concepts))
         for number, concept in enumerate(self.concepts):
             with numbered("concept", number, of=len(self.concepts)):
@@ -172,10 +169,7 @@ class EverythingRequest:
 
     def __post_init__(self) -> None:
         _require_pixels(self.image)
-        if not isinstance(self.options, EverythingOptions):
-            raise ConfigError(
-                f"`options` must be `EverythingOptions`, got {type(self.options).__name__}"
-            )
+        require_kind(EverythingOptions, "options", self.options)
         if self.grids is not None:
             layers = self.options.layers + 1
             if len(self.grids) != layers:

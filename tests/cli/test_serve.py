@@ -72,6 +72,8 @@ def test_a_switch_can_be_put_off_again(served, monkeypatch):
     ("arguments", "words"),
     [
         (["--port", "99999"], "`port` is 0 to 65535, got 99999 (flag)"),
+        (["--max-seconds", "1e308"], "`max_seconds` is in 0.001..86400, got 1e+308 (flag)"),
+        (["--drain-seconds", "86401"], "`drain_seconds` is in 0..86400, got 86401 (flag)"),
         (["--log-format", "xml"], "`log_format` must be one of text, json, got 'xml' (flag)"),
         (["--host", "0.0.0.0"], "at `0.0.0.0` other machines reach the service"),
         (["--certificate", "a.pem"], "`certificate` and `certificate_key` go together (flag)"),

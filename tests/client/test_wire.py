@@ -18,8 +18,9 @@ from promptseg.formats.records import outcome_to_json
 from promptseg.masks import RunLength
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions, TidyOptions
 from promptseg.server.batches import BatchBody
+from promptseg.server.option_words import options_of
 from promptseg.server.refusals import parse
-from promptseg.server.schemas import EverythingQuery, FindQuery, SegmentQuery, options_of
+from promptseg.server.schemas import EverythingQuery, FindQuery, SegmentQuery
 
 NUMBERS = st.floats(-1e6, 1e6)
 SHARES = st.floats(0, 1)

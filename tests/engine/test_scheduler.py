@@ -247,8 +247,35 @@ def test_one_caller_cannot_take_all_the_room(rig):
 
     with pytest.raises(OverloadedError, match="2 requests of this caller"):
         rig.click(client="greedy")
+    with pytest.raises(OverloadedError, match="2 requests of this caller"):
+        rig.scheduler.require_place("greedy")
+    rig.scheduler.require_place("modest")
     assert not rig.click(client="modest").done()
     assert rig.scheduler.load()[:2] == (2, 1)
+
+
+def test_the_images_that_wait_have_a_bound_together(rig):
+    """One that several ask about counts once, and one by itself always has room."""
+    rig = rig(image_bytes=14 * 14 * 3 * 2)
+    image = rig.image()
+    rig.busy(image=image)
+    rig.click(image=image)
+    second = rig.click()
+
+    with pytest.raises(OverloadedError, match="all the memory that they may") as refused:
+        rig.click()
+    assert refused.value.retry_after
+    second.cancel()
+    assert not rig.click().done()
+
+
+@pytest.mark.parametrize("image_bytes", [0, 1])
+def test_an_image_by_itself_always_has_room(rig, image_bytes):
+    """However little memory there is for images."""
+    rig = rig(image_bytes=image_bytes)
+    rig.open()
+
+    assert rig.click().result(LONG).masks
 
 
 def test_who_has_an_answer_may_ask_again(rig):
@@ -541,6 +568,18 @@ def test_closing_in_a_hurry_ends_what_has_no_answer(rig):
             future.result(0)
     rig.open()
     rig.scheduler.close()
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e300, None])
+def test_closing_may_take_its_time(rig, seconds):
+    """Longer than any system waits is as long as it takes."""
+    rig = rig()
+    rig.open()
+    asked = rig.click()
+
+    rig.scheduler.close(seconds=seconds)
+
+    assert asked.result(0)
 
 
 def test_closing_ends_searches_that_have_begun(rig):

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from promptseg.errors import ImageError
+from promptseg.errors import ImageError, ImageSizeError
 from promptseg.io import images
 
 WIDTH, HEIGHT = 7, 5
@@ -476,3 +476,37 @@ def test_a_first_frame_with_a_broken_second_is_our_error_or_an_image(tmp_path):
         path.write_bytes(content.removesuffix(b";") + tail)
         with contextlib.suppress(ImageError):
             assert images.read(path).shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_a_small_picture_is_the_image_made_smaller(kind):
+    """Upright, neither side longer than asked, and the same to look at; a small image stays."""
+    rows, columns = np.mgrid[0:400, 0:600]
+    pixels = np.stack([rows * 255 // 400, columns * 255 // 600, 0 * rows], -1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    options = {"exif": exif} if kind in ("PNG", "JPEG", "WEBP", "TIFF") else {}
+    Image.fromarray(pixels).save(file, kind, **options)
+    whole = images.decode(file.getvalue())
+    small = images.decode_small(file.getvalue(), 60)
+    assert max(small.shape) == 60
+    assert (small.shape[0] > small.shape[1]) == (whole.shape[0] > whole.shape[1])
+    expected = np.asarray(Image.fromarray(whole).resize(small.shape[1::-1], Image.Resampling.BOX))
+    assert np.abs(small.astype(int) - expected).mean() < 8
+    np.testing.assert_array_equal(images.decode_small(file.getvalue(), 600), whole)
+
+
+def test_a_small_picture_of_a_jpeg_is_not_decoded_whole(monkeypatch):
+    """Its decoder leaves out what nobody would see, and the limit is that of the whole image."""
+    file = io.BytesIO()
+    Image.effect_noise((1600, 1200), 40).save(file, "JPEG")
+    seen = []
+    upright = images.upright
+    monkeypatch.setattr(
+        images, "upright", lambda pixels, turn: seen.append(pixels.shape) or upright(pixels, turn)
+    )
+    assert images.decode_small(file.getvalue(), 160).shape == (120, 160, 3)
+    assert seen == [(300, 400, 3)]
+    with pytest.raises(ImageSizeError):
+        images.decode_small(file.getvalue(), 160, max_pixels=1600 * 1200 - 1)

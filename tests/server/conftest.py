@@ -39,7 +39,10 @@ def make_service():
         model = model_of(network or FakeBoth())
         metrics = Metrics()
         limits = QueueLimits(
-            waiting=chosen.waiting, waiting_each=chosen.waiting_each, together=chosen.together
+            waiting=chosen.waiting,
+            waiting_each=chosen.waiting_each,
+            together=chosen.together,
+            image_bytes=chosen.picture_bytes,
         )
         decoder = Decoder(
             processes=chosen.decoders, max_pixels=chosen.max_pixels, seconds=chosen.decode_seconds

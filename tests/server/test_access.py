@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import StreamingResponse
 
 from fake_finder import FakeBoth
-from promptseg.errors import AccessError
+from promptseg.errors import AccessError, OverloadedError
 from promptseg.server import keys as file_of_keys
 from promptseg.server.access import Admitted, token_of
 from promptseg.server.keys import Keys
@@ -228,3 +228,24 @@ def test_no_header_is_an_accident(said):
         return
     assert token
     assert token == token.strip() or said.lower().startswith("basic")
+
+
+def test_who_waits_for_enough_already_is_refused_before_the_body_is_read(client, tokens):
+    """However large and damaged it is; others are not, and looking is free."""
+    scheduler, required = client.service.scheduler, []
+
+    def require_place(owner):
+        required.append(owner)
+        raise OverloadedError("enough", retry_after=7)
+
+    scheduler.require_place = require_place
+    try:
+        headers = {"X-API-Key": tokens["anna"]}
+        refused = client.post("/v1/segment", content=b"{" * 2**20, headers=headers)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "7")
+        assert client.get("/v1/models", headers=headers).status_code == 200
+    finally:
+        del scheduler.require_place
+    assert required == ["anna"]
+    answered = client.post("/v1/segment", json=CLICK, headers=headers)
+    assert answered.status_code == 200

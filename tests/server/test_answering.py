@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from promptseg.engine.digest import Name
 from promptseg.errors import DeadlineError, OverloadedError, PromptError
 from promptseg.prompts import Points
 from promptseg.requests import SegmentRequest
-from promptseg.server.answering import answer, attended, timed, timings
+from promptseg.server.answering import answer, attended, remaining, timed, timings
 from promptseg.server.keys import Caller
 
+LONG = 30  # seconds; only a test that fails waits so long
 IMAGE = np.zeros((14, 14, 3), np.uint8)
 ASKED = SegmentRequest.of(IMAGE, Points([(2, 2)]))
 NAME = Name("a")
@@ -36,14 +39,15 @@ class Caught(FakeBoth):
         return super().encode(pixels)
 
 
-def request_of(leaving):
-    """Make a request whose caller leaves when the event is set."""
+def request_of(leaving, *, seconds=LONG):
+    """Make a request whose caller leaves when the event is set, and which may take `seconds`."""
 
     async def receive():
         await leaving.wait()
         return {"type": "http.disconnect"}
 
-    return Request({"type": "http", "headers": [], "state": {}}, receive)
+    state = {"due": time.monotonic() + seconds}
+    return Request({"type": "http", "headers": [], "state": state}, receive)
 
 
 def test_an_answer_comes_with_the_time_of_each_stage(service):
@@ -110,14 +114,27 @@ def test_a_cancelled_task_takes_its_question_back():
 def test_what_takes_too_long_is_given_up(make_service):
     """The caller is told, while the network is still at it."""
     network = Caught()
-    service = make_service(network, max_seconds=0.05)
+    service = make_service(network, max_seconds=7)
 
-    async def ask():
-        await answer(service, request_of(asyncio.Event()), Caller(), ASKED, NAME)
+    async def ask(seconds):
+        http = request_of(asyncio.Event(), seconds=seconds)
+        await answer(service, http, Caller(), ASKED, NAME)
 
-    with pytest.raises(DeadlineError):
-        asyncio.run(ask())
+    # Whether time was left for the model, or what came before it has taken all of it.
+    for seconds in (0.05, -1):
+        with pytest.raises(DeadlineError, match=r"^the request took longer than 7 s$"):
+            asyncio.run(ask(seconds))
     network.go_on.set()
+
+
+def test_a_request_without_guards_has_its_time_from_when_it_is_asked(service):
+    """The time that is left only becomes less."""
+    http = Request({"type": "http", "headers": [], "app": SimpleNamespace(state=None)})
+    http.app.state = SimpleNamespace(service=service)
+
+    first = remaining(http)
+
+    assert 0 <= remaining(http) <= first <= service.settings.max_seconds
 
 
 def test_a_future_that_nobody_ends_is_given_up_too():

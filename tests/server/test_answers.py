@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,12 +19,19 @@ from pydantic_core import to_json
 
 from promptseg import filling
 from promptseg.engine.scheduler import Answered
-from promptseg.errors import MaskError, PromptError
+from promptseg.errors import DeadlineError, MaskError, PromptError
 from promptseg.formats.index import palette
 from promptseg.formats.records import masks_from_json
 from promptseg.masks import RunLength
 from promptseg.results import Masks
-from promptseg.server.answers import MasksBody, answer_body, label_map, masks_body
+from promptseg.server.answers import (
+    MOST_WRITTEN,
+    MasksBody,
+    answer_body,
+    label_map,
+    masks_body,
+    written,
+)
 
 STACKS = arrays.arrays(bool, st.tuples(st.integers(0, 5), st.integers(1, 7), st.integers(1, 7)))
 
@@ -103,3 +113,32 @@ def test_no_answer_has_a_number_that_json_has_not():
 
     with pytest.raises(MaskError):
         masks_body(masks, "rle")
+
+
+@pytest.mark.parametrize("kind", ["png", "polygons", "labels"])
+def test_writing_ends_with_the_time_of_the_request(kind):
+    """No mask is drawn when it is too late, and all of them are while it is not."""
+    masks = Masks.from_numpy(np.ones((2, 1, 1), bool))
+
+    with pytest.raises(DeadlineError, match="could not be written"):
+        masks_body(masks, kind, until=time.monotonic() - 1)
+    assert len(masks_body(masks, kind, until=time.monotonic() + 60)["masks"]) == 2
+
+
+def test_few_answers_are_written_at_once():
+    """The rest waits its turn, and all of them are written."""
+    working, most, lock = [], [], threading.Lock()
+
+    def write(number):
+        with lock:
+            working.append(number)
+            most.append(len(working))
+        time.sleep(0.005)
+        working.remove(number)
+        return number
+
+    async def play():
+        return await asyncio.gather(*(written(write, number) for number in range(30)))
+
+    assert asyncio.run(play()) == list(range(30))
+    assert 1 < max(most) <= MOST_WRITTEN

@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 import promptseg as ps
 from fake_finder import FakeBoth, painted
+from promptseg.engine.workers import AHEAD
 from promptseg.errors import OverloadedError
 from promptseg.formats.records import masks_from_json
 from promptseg.requests import SegmentRequest
@@ -39,7 +40,7 @@ STREAM = {"Accept": "text/event-stream"}
 class Gated(FakeBoth):
     """Looks at pictures at once, and draws only once `may_go` is set; `begun` says that it would.
 
-    The first `free` questions pass.
+    The first `free` questions pass; a search begins `AHEAD` of them before one must be answered.
     """
 
     def __init__(self, free=0):
@@ -491,7 +492,7 @@ def test_who_leaves_takes_all_of_a_batch_back(make_service, headers):
 
 def test_a_search_tells_how_far_it_is_before_it_has_ended(make_service):
     """Progress comes while points are still being asked; then comes the same body as without it."""
-    network = Gated(free=4)
+    network = Gated(free=AHEAD + 8)
     service = make_service(network)
     said = {"image": text(RED), "points_per_side": 5, **ALL}
     with served(service) as address:
@@ -517,7 +518,7 @@ def test_a_search_tells_how_far_it_is_before_it_has_ended(make_service):
 
 def test_who_leaves_ends_a_search(make_service):
     """A search that nobody listens to is ended between two of its steps."""
-    network = Gated(free=4)
+    network = Gated(free=AHEAD + 8)
     service = make_service(network)
     said = {"image": text(RED), "points_per_side": 30}
     with served(service) as address:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 
 from fake_finder import painted
 from promptseg.masks import RunLength
+from promptseg.server import bodies
 from promptseg.server.app import make_app
 from promptseg.server.sessions import State
 from uploads import encoded
@@ -239,6 +241,22 @@ def test_a_large_body_is_parsed_beside_the_event_loop(client):
     answer = client.post("/v1/segment", json={"image": base64_of(image), **POINT})
 
     assert answer.json()["size"] == {"height": 200, "width": 200}
+
+
+def test_a_small_body_is_parsed_at_once(client, monkeypatch):
+    """A thread would cost more than the parsing; of a large one it keeps the event loop free."""
+    parse, seen = bodies.parse, []
+
+    def watched(*said, **how):
+        seen.append(threading.get_ident())
+        return parse(*said, **how)
+
+    monkeypatch.setattr(bodies, "parse", watched)
+    loop = client.portal.call(threading.get_ident)
+    for length in (1, bodies.MOST_INLINE):
+        said = {"tasks": [], "label_config": " " * length}
+        assert client.post("/adapters/label-studio/predict", json=said).status_code == 200
+    assert [each == loop for each in seen] == [True, False]
 
 
 def test_the_settings_bound_what_one_request_asks(make_service, red_square):

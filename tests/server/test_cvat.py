@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 import promptseg as ps
 from fake_finder import FakeBoth
+from promptseg.geometry import Size
 from promptseg.masks import RunLength
 from promptseg.server.routes.cvat import drawn
 
@@ -110,6 +112,17 @@ def test_the_json_is_that_of_json(mask):
     plain = json.dumps({"mask": mask.astype(int).tolist()}, separators=(",", ":"))
 
     assert drawn(RunLength.from_mask(mask)).decode() == plain
+
+
+def test_the_json_is_copied_once():
+    """For a photo of 50 megapixels it has 100 MB, of which there are two and no more at a time."""
+    run = RunLength(Size(499, 997), np.array([499 * 997]))
+    tracemalloc.start()
+    written = drawn(run)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < 2.2 * len(written)
 
 
 def test_the_function_of_the_guide_forwards(client, root, monkeypatch):

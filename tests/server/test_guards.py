@@ -18,6 +18,8 @@ from starlette.routing import Route
 
 from promptseg.engine.scheduler import Load
 from promptseg.errors import PromptsegError
+from promptseg.server import guards
+from promptseg.server.answering import remaining
 from promptseg.server.guards import guarded
 from promptseg.server.metrics import Metrics
 from promptseg.server.settings import ServerSettings
@@ -218,7 +220,7 @@ def test_pages_of_other_sites_may_not_ask(method, headers, status):
 
 def test_only_named_sites_may_read_answers():
     """CORS is off unless a site is named, and then for that site alone."""
-    service, friend = a_service(origins=("https://friend.org",)), "https://friend.org"
+    service, friend = a_service(origins=("https://Friend.org/",)), "https://friend.org"
     preflight = {"Origin": friend, "Access-Control-Request-Method": "POST"}
     allowed, evil, post = asked(
         service,
@@ -263,6 +265,22 @@ def test_a_body_that_does_not_come_is_not_waited_for():
     assert error_of(answer)["kind"] == "DeadlineError"
 
 
+def test_a_body_that_trickles_is_not_waited_for(monkeypatch):
+    """However long a request may take, its body comes at the least rate, but for the beginning."""
+    monkeypatch.setattr(guards, "FIRST_SECONDS", 0.1)
+
+    async def trickle(length):
+        for _ in range(100):
+            yield b"x" * length
+            await asyncio.sleep(0.02)
+
+    answer = ask(a_service(max_seconds=600), "POST", "/v1/x", content=trickle(1))
+    assert answer.status_code == 504
+    assert "not all of it" in error_of(answer)["message"]
+    # Some seconds' worth of the least rate, in some hundredths of a second each.
+    assert ask(a_service(), "POST", "/v1/x", content=trickle(5000)).status_code == 200
+
+
 def test_a_full_service_refuses_unread():
     """Posts get 503 with the time to wait, before their body is read; others are answered."""
     service = a_service(waiting=3)
@@ -282,48 +300,70 @@ def test_a_full_service_refuses_unread():
     assert ask(service, "POST", "/v1/x").status_code == 200
 
 
-def test_so_many_bodies_are_read_at_a_time():
-    """Twice as many as may wait; the next is refused, and taken when one of them is read."""
+@pytest.mark.parametrize("where", ["read", "written"])
+def test_so_many_posts_are_unanswered_at_a_time(where):
+    """Four times as many as may wait, wherever they are; the next is refused until one has gone."""
     service = a_service(waiting=1)
-    app = guarded(Starlette(routes=[Route("/x", echo, methods=["POST"])]), service)
+    go = asyncio.Event()
+
+    async def slow_answer(http):
+        await http.body()
+        await go.wait()
+        return JSONResponse({})
+
+    async def slow_body():
+        yield b"x"
+        await go.wait()
+        yield b"x"
+
+    routes = [Route("/x", echo, methods=["POST"]), Route("/y", slow_answer, methods=["POST"])]
+    app = guarded(Starlette(routes=routes), service)
 
     async def play():
-        go = asyncio.Event()
-
-        async def slow():
-            yield b"x"
-            await go.wait()
-            yield b"x"
-
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=OWN) as client:
-            two = [asyncio.create_task(client.post("/x", content=slow())) for _ in range(2)]
+
+            def ask():
+                if where == "read":
+                    return client.post("/x", content=slow_body())
+                return client.post("/y", content=b"x")
+
+            four = [asyncio.create_task(ask()) for _ in range(4)]
             await asyncio.sleep(0.05)
-            third = await client.post("/x", content=b"x")
+            fifth = await client.post("/x", content=b"x")
             go.set()
-            done = await asyncio.gather(*two)
-            fourth = await client.post("/x", content=b"x")
-        return [each.status_code for each in (*done, third, fourth)]
+            done = await asyncio.gather(*four)
+            sixth = await client.post("/x", content=b"x")
+        assert fifth.headers["Retry-After"] == "1"
+        return [each.status_code for each in (*done, fifth, sixth)]
 
-    assert asyncio.run(play()) == [200, 200, 503, 200]
+    assert asyncio.run(play()) == [200] * 4 + [503, 200]
 
 
-def test_bodies_that_are_read_have_a_bound_together():
+@pytest.mark.parametrize("path", ["/x", "/y"])
+def test_bodies_have_a_bound_together_until_they_are_answered(path):
     """What is more than may be held is refused, and one alone never for that."""
     service = a_service(max_bytes=1000, picture_bytes=1000)
-    app = guarded(Starlette(routes=[Route("/x", echo, methods=["POST"])]), service)
+    go = asyncio.Event()
+
+    async def slow_answer(http):
+        await http.body()
+        await go.wait()
+        return JSONResponse({})
+
+    async def slow():
+        yield b"x" * 600
+        if path == "/x":
+            await go.wait()
+        yield b"x"
+
+    routes = [Route("/x", echo, methods=["POST"]), Route("/y", slow_answer, methods=["POST"])]
+    app = guarded(Starlette(routes=routes), service)
 
     async def play():
-        go = asyncio.Event()
-
-        async def slow():
-            yield b"x" * 600
-            await go.wait()
-            yield b"x"
-
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=OWN) as client:
-            first = asyncio.create_task(client.post("/x", content=slow()))
+            first = asyncio.create_task(client.post(path, content=slow()))
             await asyncio.sleep(0.05)
             second = await client.post("/x", content=b"x" * 600)
             go.set()
@@ -332,6 +372,33 @@ def test_bodies_that_are_read_have_a_bound_together():
             ]
 
     assert asyncio.run(play()) == [200, 503, 200, 200, 200]
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, "1"), (4.2, "5"), (1e6, "60")])
+def test_a_full_service_sends_nobody_away_for_long(seconds, said):
+    """However much there is to do, to ask again in a minute is early enough."""
+    service = a_service(waiting=1)
+    service.scheduler.busy = Load(0, 1, 0, seconds)
+    assert ask(service, "POST", "/v1/x").headers["Retry-After"] == said
+
+
+def test_a_request_has_one_deadline():
+    """It counts from when the request came, whatever it does until it asks."""
+    service, seen = a_service(max_seconds=50), []
+
+    async def asks(http):
+        await asyncio.sleep(0.05)
+        seen.append(remaining(http))
+        return JSONResponse({})
+
+    app = guarded(Starlette(routes=[Route("/x", asks, methods=["POST"])]), service)
+
+    async def play():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=OWN) as client:
+            await client.post("/x")
+
+    asyncio.run(play())
+    assert 0 < seen[0] <= 49.95
 
 
 def test_a_caller_that_leaves_frees_its_place():

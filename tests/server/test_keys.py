@@ -8,13 +8,14 @@ import stat
 import sys
 import threading
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from promptseg.errors import AccessError, ConfigError, OutputError
-from promptseg.server import keys
+from promptseg.server import keys, rights
 from promptseg.server.keys import Caller, Keys
 
 HASH = keys.hash_of("ps_known")
@@ -116,14 +117,14 @@ def test_the_file_is_looked_at_once_in_a_while(path, clock):
 
 
 def test_a_broken_version_leaves_the_keys_as_they_were(path, clock, caplog):
-    """The log says so once; a sound version is taken again."""
+    """For a minute, and the log says so once; a sound version is taken again."""
     path.write_text(RECORD)
     known = Keys(path, clock=clock)
     path.write_text("[[key]]\nowner = ")
     for clock.now in (2, 4, 6):
         assert known.caller("ps_known").owner == "anna"
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "the keys stay as they were" in caplog.text
+    assert "the keys stay as they were for 60 s" in caplog.text
     path.unlink()
     clock.now = 8
     assert known.caller("ps_known").owner == "anna"
@@ -131,6 +132,44 @@ def test_a_broken_version_leaves_the_keys_as_they_were(path, clock, caplog):
     clock.now = 10
     with pytest.raises(AccessError):
         known.caller("ps_known")
+
+
+@pytest.mark.parametrize("broken", ["gone", "no file", "nonsense"])
+def test_without_its_file_no_key_is_good_for_long(path, clock, caplog, broken):
+    """What was revoked is not known then: after a minute nobody is let in, and the log is loud."""
+    path.write_text(RECORD)
+    known = Keys(path, clock=clock)
+    before = path.stat()
+    path.unlink()
+    if broken == "no file":
+        path.mkdir()
+    elif broken == "nonsense":
+        path.write_text("?")
+    for clock.now in (100, 159):
+        assert known.caller("ps_known").owner == "anna"
+    for clock.now in (160, 170):
+        with pytest.raises(AccessError):
+            known.caller("ps_known")
+    assert [record.levelname for record in caplog.records] == ["ERROR", "CRITICAL"]
+    if broken == "no file":
+        path.rmdir()
+    path.write_text(RECORD)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    clock.now = 180
+    assert known.caller("ps_known").owner == "anna"
+
+
+def test_a_file_that_can_be_read_again_is(path, clock, monkeypatch):
+    """Also where nothing of it changed but who may read it."""
+    path.write_text(RECORD)
+    known = Keys(path, clock=clock)
+    path.write_text(RECORD.replace("anna", "hannah"))
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "read_table", _refuse)
+        clock.now = 2
+        assert known.caller("ps_known").owner == "anna"
+    clock.now = 4
+    assert known.caller("ps_known").owner == "hannah"
 
 
 @pytest.mark.parametrize(
@@ -212,6 +251,48 @@ def test_a_new_file_is_its_owners_alone(path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
+def test_rights_stay_where_a_file_cannot_be_given_away(path, monkeypatch):
+    """Whoever could read the file reads the new one too, or a revoked key would stay in force."""
+    _, key = keys.add(path, "anna")
+    path.chmod(0o640)
+    monkeypatch.setattr(os, "fchown", _not_permitted)
+    keys.revoke(path, key.id)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
+@pytest.mark.parametrize(
+    ("mode", "change", "is_written"),
+    [
+        (0o600, {"st_uid": 54321}, False),
+        (0o640, {"st_uid": 54321}, False),  # nobody knows such a user, nor its groups
+        (0o644, {"st_uid": 54321}, True),
+        (0o640, {"st_gid": 54321}, False),
+        (0o600, {"st_gid": 54321}, True),
+        (0o600, {}, True),
+    ],
+)
+def test_nobody_loses_the_right_to_read(path, monkeypatch, mode, change, is_written):
+    """An edit that would take it from the file's owner or group is refused, and changes nothing."""
+    keys.add(path, "anna")
+    path.chmod(mode)
+    text, found = path.read_text(), path.stat()
+    names = ("st_uid", "st_gid", "st_mode")
+    before = SimpleNamespace(**{name: getattr(found, name) for name in names} | change)
+    monkeypatch.setattr(rights, "of", lambda path: before)
+    monkeypatch.setattr(os, "fchown", _not_permitted)
+    if is_written:
+        keys.add(path, "ben")
+        assert len(keys.read(path)) == 2
+        return
+    with pytest.raises(OutputError, match="could not be read any more") as caught:
+        keys.add(path, "ben")
+    assert caught.value.hint
+    assert path.read_text() == text
+    assert [each.name for each in path.parent.iterdir() if each.suffix != ".lock"] == [path.name]
+
+
 def test_edits_at_the_same_time_lose_nothing(path):
     """Eight at once make eight keys."""
     threads = [threading.Thread(target=keys.add, args=(path, f"owner-{i}")) for i in range(8)]
@@ -237,3 +318,11 @@ def test_a_link_is_followed(path, tmp_path):
     keys.add(path, "anna")
     assert path.is_symlink()
     assert len(keys.read(tmp_path / "real" / "keys.toml")) == 1
+
+
+def _refuse(*_):
+    raise ConfigError("cannot read it")
+
+
+def _not_permitted(*_):
+    raise PermissionError(1, "Operation not permitted")

@@ -41,6 +41,9 @@ POINT = {"enum": [[1, 1], [2.5, 3], [13.5, 0]]}
 BOX = {"enum": [[0, 0, 4, 4], [1.5, 2, 9, 13.25]]}
 POINTS = {"type": "array", "items": POINT, "minItems": 1, "maxItems": 3}
 BOXES = {"type": "array", "items": BOX, "maxItems": 2}
+# Run lengths of an image of 2 x 2.
+RLE = {"enum": [{"size": [2, 2], "counts": "13"}, {"size": [2, 2], "counts": "4"}]}
+TWO = {"const": 2}
 CORNERS = {"enum": [None, [], [[4, 0], [0, 4]], [0, 0, 4, 4]]}
 # What is said by each body that no image, no session and no other part of it can contradict.
 SURE = {
@@ -59,6 +62,20 @@ SURE = {
         "pos_points": POINTS,
         "neg_points": POINTS,
         "obj_bbox": CORNERS,
+    },
+    "StepsWords": {"base": {"type": "null"}},
+    "MaskToTidy": {"rle": RLE, "size": {"type": "null"}},
+    "LabelledWords": {"rle": RLE},
+    "ImageWords": {"name": {"enum": ["a.png", "b"]}, "width": TWO, "height": TWO},
+    "ExportWords": {
+        "format": {"enum": ["coco", "yolo", "labelme", "png", "index"]},
+        "folder": {"const": False},
+        "images": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/ImageWords"},
+            "minItems": 1,
+            "maxItems": 1,
+        },
     },
     "TutorialWords": {"image_base64": IMAGE, "points": POINTS, "boxes": {**BOXES, "minItems": 1}},
 }
@@ -122,6 +139,7 @@ def of_sure_bodies(document):
             schema["required"] = sorted({*schema.get("required", ()), name})
     # What can be accepted depends on the session, and the names of parts on what images say.
     del document["paths"]["/v1/sessions/{id}/objects"]
+    del document["paths"]["/v1/import"]
     del document["paths"]["/v1/batch"]["post"]["requestBody"]["content"]["multipart/form-data"]
     for schema in bodies:
         if set(schema.get("properties", ())) == {"image", "query"}:

@@ -17,6 +17,7 @@ from promptseg.io import images
 from promptseg.server import pictures as module
 from promptseg.server.decoder import Decoder
 from promptseg.server.pictures import Pictures
+from promptseg.server.quotas import QuotaError
 from uploads import HEIGHT, WIDTH, encoded, every_kind, picture
 
 PHOTO = every_kind()["JPEG turned 6"]
@@ -244,14 +245,57 @@ def test_no_more_wait_than_there_are_threads(monkeypatch):
 
     async def steps(pictures, decoder):
         decoder.go_on.clear()
-        waiting = [asyncio.create_task(pictures.picture(each, owner="ann")) for each in data[:2]]
+        waiting = [asyncio.create_task(pictures.picture(each, owner="")) for each in data[:2]]
         await coming(pictures, 2)
         with pytest.raises(OverloadedError, match="no room"):
-            await pictures.picture(data[2], owner="ann")
+            await pictures.picture(data[2], owner="")
         decoder.go_on.set()
         return len(await asyncio.gather(*waiting))
 
     assert with_pictures(steps) == 2
+
+
+def test_one_owner_has_half_of_the_decoder(monkeypatch):
+    """The others find the rest free, and where no keys are in use all is of one."""
+    monkeypatch.setattr(module, "MOST_AT_ONCE", 4)
+    data = uploads(5)
+
+    async def steps(pictures, decoder):
+        decoder.go_on.clear()
+        waiting = [asyncio.create_task(pictures.picture(each, owner="ann")) for each in data[:2]]
+        await coming(pictures, 2)
+        with pytest.raises(QuotaError, match="2 of your images"):
+            await pictures.picture(data[2], owner="ann")
+        waiting += [asyncio.create_task(pictures.picture(each, owner="ben")) for each in data[:2]]
+        await coming(pictures, 4)
+        decoder.go_on.set()
+        await asyncio.gather(*waiting)
+        decoder.go_on.clear()
+        waiting = [asyncio.create_task(pictures.picture(each, owner="")) for each in data[:4]]
+        await coming(pictures, 4)
+        decoder.go_on.set()
+        return len(await asyncio.gather(*waiting))
+
+    assert with_pictures(steps) == 4
+
+
+def test_one_owner_has_half_of_the_memory_for_decoding():
+    """One image alone may take more than that; a second of its owner waits, another's does not."""
+    data = uploads(3)
+    needed = 3 * HEIGHT * 3 + len(data[2])
+
+    async def steps(pictures, decoder):
+        decoder.go_on.clear()
+        waiting = [asyncio.create_task(pictures.picture(data[2], owner="ann"))]
+        await coming(pictures, 1)
+        with pytest.raises(QuotaError, match="1 of your images"):
+            await pictures.picture(data[1], owner="ann")
+        waiting.append(asyncio.create_task(pictures.picture(data[1], owner="ben")))
+        await coming(pictures, 2)
+        decoder.go_on.set()
+        return len(await asyncio.gather(*waiting))
+
+    assert with_pictures(steps, max_bytes=2 * needed - 1) == 2
 
 
 def test_the_event_loop_goes_on_meanwhile():

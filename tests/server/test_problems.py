@@ -16,6 +16,7 @@ from promptseg import errors
 from promptseg.errors import (
     DeadlineError,
     ImageSizeError,
+    OutOfMemoryError,
     OverloadedError,
     PromptError,
     PromptsegError,
@@ -44,6 +45,7 @@ STATUSES = {
     "ConfigError": 422,
     "ImageError": 422,
     "OverloadedError": 503,
+    "OutOfMemoryError": 503,
     "DeadlineError": 504,
 }
 
@@ -55,6 +57,15 @@ def test_every_error_of_the_library_has_a_status():
             assert status_of(kind("a")) == STATUSES.get(name, 500), name
     assert status_of(QuotaError("a")) == 429
     assert status_of(ValueError("a")) == 500
+
+
+def test_too_little_memory_is_said_as_it_is():
+    """It is no fault of the service: its own sentence and hint, and when to ask again."""
+    answer = problem_response(OutOfMemoryError("it does not fit", hint="send a smaller image"))
+
+    said = json.loads(answer.body)["error"]
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert (said["kind"], said["hint"]) == ("OutOfMemoryError", "send a smaller image")
 
 
 def test_the_body_of_a_refusal_says_what_and_how_to_mend_it():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import socket
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -17,6 +20,7 @@ import pytest
 from places import ROOT
 from promptseg.errors import ConfigError
 from promptseg.server import addresses, run
+from promptseg.server.app import make_app
 from promptseg.server.settings import ServerSettings
 from running_service import PROGRAM, running, wait_until_ready
 
@@ -107,6 +111,35 @@ def test_a_second_signal_ends_at_once(tmp_path):
         assert service.process.wait(timeout=20) == 128 + signal.SIGTERM
 
 
+def test_callers_without_keys_are_one_and_have_all_of_the_queue(tmp_path):
+    """Where keys tell them apart none has all of it."""
+    settings = ServerSettings(waiting=7, waiting_each=3)
+    assert run.limits_of(settings).waiting_each == 7
+    assert run.limits_of(replace(settings, keys=tmp_path / "keys.toml")).waiting_each == 3
+
+
+@only_posix
+def test_it_ends_in_time_though_callers_do_not(tmp_path):
+    """One bound for all of the end: what is then not answered is given up."""
+    flags = ["--max-seconds", "2", "--drain-seconds", "0"]
+    with running(tmp_path, *flags) as service:
+        host, port = service.address.removeprefix("http://").split(":")
+        search = {"query": (None, '{"points_per_side": 64, "crop_layers": 1}')}
+        with socket.create_connection((host, int(port))) as idle, ThreadPoolExecutor(2) as threads:
+            head = "POST /v1/segment HTTP/1.1", f"Host: {host}", "Content-Length: 9", "", ""
+            idle.sendall("\r\n".join(head).encode())
+            files = {"image": ("a.jpg", PHOTO), **search}
+            asked = threads.submit(
+                httpx.post, f"{service.address}/v1/everything", files=files, timeout=60
+            )
+            time.sleep(0.3)
+            service.process.send_signal(signal.SIGTERM)
+            told = time.monotonic()
+            assert service.process.wait(timeout=30) == 0
+            assert time.monotonic() - told < 10
+            assert asked.result(30).status_code == 504
+
+
 def test_a_taken_port_is_one_sentence():
     """Nothing is loaded, and the status is 2."""
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -147,6 +180,22 @@ def test_an_origin_is_one_site(origin):
     run.check(ServerSettings(origins=("https://b.org", "http://localhost:3000/")))
 
 
+@pytest.mark.parametrize("name", ["https://a.org", "a.org:8000", "127.0.0.1:8000", "a.org/"])
+def test_a_host_is_a_name(name):
+    """With a port or more no request could be under it."""
+    with pytest.raises(ConfigError, match="`hosts` are names without ports"):
+        run.check(ServerSettings(hosts=("b.org", name)))
+    run.check(ServerSettings(hosts=("b.org", "127.0.0.1", "::1", "[::1]")))
+
+
+@pytest.mark.parametrize("path", ["masks", "/", "/masks/", "/a//b", "/a?b"])
+def test_a_root_path_is_what_comes_before_every_address(path):
+    """Addresses begin with a slash, so that it ends with none."""
+    with pytest.raises(ConfigError, match="`root_path` begins with a slash"):
+        run.check(ServerSettings(root_path=path))
+    run.check(ServerSettings(root_path="/masks/v2"))
+
+
 def test_a_certificate_that_is_none_is_one_sentence(tmp_path):
     """It is refused before the model is loaded."""
     none = tmp_path / "none.pem"
@@ -154,14 +203,16 @@ def test_a_certificate_that_is_none_is_one_sentence(tmp_path):
         run.check(ServerSettings(certificate=none, certificate_key=none))
 
 
+def certificate_of(folder):
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=x"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "k.pem", "-out", "c.pem"]
+    subprocess.run(["openssl", *made.split(), *names], cwd=folder, capture_output=True, check=True)
+
+
 @pytest.mark.skipif(not shutil.which("openssl"), reason="makes the certificate")
 def test_it_speaks_https(tmp_path):
     """With a certificate of its own, and to nobody who does not trust that; it ends as well."""
-    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=x"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "k.pem", "-out", "c.pem"]
-    subprocess.run(
-        ["openssl", *made.split(), *names], cwd=tmp_path, capture_output=True, check=True
-    )
+    certificate_of(tmp_path)
     flags = [f"--certificate={tmp_path}/c.pem", f"--certificate-key={tmp_path}/k.pem"]
     with running(tmp_path, *flags, "--drain-seconds=0", ready=False) as service:
         assert service.address.startswith("https://127.0.0.1:")
@@ -171,8 +222,37 @@ def test_it_speaks_https(tmp_path):
         trusted.load_verify_locations(tmp_path / "c.pem")
         answer = httpx.get(url, verify=trusted, trust_env=False)
         assert "Strict-Transport-Security" in answer.headers
-        service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(timeout=30) == 0
+        host, port = service.address.removeprefix("https://").split(":")
+        with socket.create_connection((host, int(port))):
+            # Who connects and says nothing is not waited for.
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(timeout=30) == 0
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes the certificate")
+def test_who_is_taken_up_last_and_says_nothing_is_not_waited_for(service, tmp_path):
+    """A connection that the system had made, whose caller does not begin with TLS."""
+    certificate_of(tmp_path)
+    places = {"certificate": tmp_path / "c.pem", "certificate_key": tmp_path / "k.pem"}
+    service.settings = replace(service.settings, **places, drain_seconds=0, max_seconds=60)
+    app = make_app(service)
+
+    async def play():
+        server = run._Server(run._config(app, service), app, int)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            server.config.load()
+            server.lifespan = server.config.lifespan_class(server.config)
+            server.servers = []
+            taken.settimeout(0)
+            await server.lifespan.startup()
+            server._warming = asyncio.create_task(asyncio.sleep(0))
+            with socket.create_connection(taken.getsockname()):
+                await asyncio.wait_for(server.shutdown([taken]), 30)
+            assert len(server._joining) == 1
+
+    began = time.monotonic()
+    asyncio.run(play())
+    assert time.monotonic() - began < 20
 
 
 def test_an_endless_head_is_cut_off(tmp_path):

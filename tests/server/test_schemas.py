@@ -11,22 +11,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from promptseg.errors import ConfigError
 from promptseg.masks import RunLength
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions, TidyOptions, help_of
 from promptseg.prompts import Points
-from promptseg.server.bounds import WIDEST, bounds
-from promptseg.server.refusals import FieldError, parse
+from promptseg.server.option_words import LEFT_OUT, WIDEST, bounds, options_of
+from promptseg.server.refusals import MOST_MISTAKES, MOST_VALUES, FieldError, parse
 from promptseg.server.schemas import (
-    LEFT_OUT,
     EverythingBody,
     EverythingQuery,
     FindBody,
     FindQuery,
     SegmentBody,
     SegmentQuery,
-    options_of,
 )
 from promptseg.server.settings import ServerSettings
 
@@ -327,3 +326,62 @@ def test_a_hint_is_run_lengths_or_a_picture():
         assert parse(SegmentBody, json.dumps({"hint": hint})).hint == run
     text = base64.b64encode(b"png").decode()
     assert parse(SegmentBody, json.dumps({"hint": text})).hint == b"png"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"points": [' + "1," * MOST_VALUES + "1]}",
+        '{"points": [' + "[1,1]," * (MOST_VALUES // 3) + "[1,1]]}",
+        '{"points": [' + ",".join(["[" * 99 + "]" * 99] * (MOST_VALUES // 99)) + "]}",
+        '{"points": [' + "{}" + ",{}" * (MOST_VALUES // 2) + "]}",
+    ],
+)
+def test_what_would_take_gigabytes_to_read_is_refused_unread(said):
+    """Each value takes many times its bytes, and nothing else goes on while they are read."""
+    with pytest.raises(FieldError, match="at most 262144 values"):
+        parse(SegmentBody, said)
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ('{"points": [1, 2]}', "points.0"),
+        ('{"objects": [1, 2]}', "objects.0"),
+        ('{"points": [[1, 1]], "labels": [1, "a", "b"]}', "labels.1"),
+    ],
+)
+def test_a_list_is_read_up_to_what_is_wrong(said, place):
+    """However many mistakes follow, there is one to tell of."""
+    with pytest.raises(ValidationError) as raised:
+        SegmentBody.model_validate_json(said)
+
+    assert raised.value.error_count() == 1
+    with pytest.raises(FieldError) as refused:
+        parse(SegmentBody, said)
+    assert refused.value.field == place
+
+
+def test_a_body_of_mistakes_alone_is_refused_as_a_whole():
+    """They are counted, as to describe each takes long."""
+    unknown = {f"word{i}": i for i in range(MOST_MISTAKES)}
+
+    with pytest.raises(FieldError, match="there is no `word0` here"):
+        parse(EverythingBody, json.dumps(unknown))
+    with pytest.raises(FieldError, match=f"the body has {MOST_MISTAKES + 1} mistakes"):
+        parse(EverythingBody, json.dumps({**unknown, "more": 1}))
+
+
+@pytest.mark.parametrize("said", ["3.0", "3e0", "3"])
+def test_a_whole_number_is_one_however_it_is_written(said):
+    """JSON has one kind of number, and so have its schemas."""
+    body = EverythingQuery.model_validate_json(f'{{"points_per_side": {said}}}')
+    assert type(body.points_per_side) is int
+    assert body.points_per_side == 3
+
+
+@pytest.mark.parametrize("said", ["3.5", "true", '"3"', "1e300", "1e999"])
+def test_what_is_no_whole_number_is_refused(said):
+    """Neither part of one, nor text, nor beyond all bounds."""
+    with pytest.raises(FieldError, match=r"`points_per_side` is "):
+        parse(EverythingQuery, f'{{"points_per_side": {said}}}')

@@ -153,3 +153,4 @@ def test_the_proxies_let_pass_what_the_service_takes(name):
     late = re.search(r"(?:proxy_read_timeout|response_header_timeout) (\d+)s", text).group(1)
     assert int(late) > ServerSettings.max_seconds
     assert "proxy_buffering off" in text or "flush_interval -1" in text
+    assert re.search(r"location = /metrics \{\s+return 404;|respond /metrics 404\n", text)

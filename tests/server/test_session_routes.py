@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -296,16 +297,22 @@ def test_idle_sessions_are_swept_away():
 
 
 def test_who_waited_too_long_for_its_turn_is_told():
-    """The wait counts as the request's own, and the next in line gets its turn."""
+    """What a request took before counts, the wait has its end, and the next gets its turn."""
     sessions = Sessions(9, 60)
     name = sessions.open("anna", State(picture=Picture(Name("red"), red())))
-    late = SimpleNamespace(sessions=sessions, settings=SimpleNamespace(max_seconds=-1.0))
+    anna = Caller("anna")
+
+    def asking(seconds):
+        app = SimpleNamespace(state=SimpleNamespace(service=SimpleNamespace(sessions=sessions)))
+        return SimpleNamespace(app=app, state=SimpleNamespace(due=time.monotonic() + seconds))
 
     async def wait():
-        with pytest.raises(DeadlineError):
-            async with routes._turn(late, Caller("anna"), name):
-                pytest.fail("it is late")
         async with sessions.turn("anna", name):
+            for seconds in (0.01, -1.0):
+                with pytest.raises(DeadlineError, match="kept this session busy"):
+                    async with routes._turn(asking(seconds), anna, name):
+                        pytest.fail("it is another's turn")
+        async with routes._turn(asking(60.0), anna, name):
             return True
 
     assert asyncio.run(wait())
@@ -314,7 +321,11 @@ def test_who_waited_too_long_for_its_turn_is_told():
 def test_the_document_has_every_address(client):
     """With the bodies they take, the answers they give and no status left out."""
     paths = client.get("/openapi.json").json()["paths"]
-    mine = {path: set(methods) for path, methods in paths.items() if "/sessions" in path}
+    mine = {
+        path: set(methods)
+        for path, methods in paths.items()
+        if all("sessions" in each["tags"] for each in methods.values())
+    }
     assert mine == {
         "/v1/sessions": {"get", "post"},
         "/v1/sessions/{id}": {"get", "delete"},

@@ -110,7 +110,7 @@ def test_what_is_not_there_is_not_accepted(model):
 def test_objects_that_are_done_have_a_bound_in_bytes(model, monkeypatch):
     """Run lengths of more bytes are refused, and the steps stay."""
     state = add(model, state_of(), POINT)
-    monkeypatch.setattr(store, "OBJECT_BYTES", state.masks.runs[0].counts.nbytes)
+    monkeypatch.setattr(store, "OBJECT_BYTES", 3 * state.masks.runs[0].counts.nbytes)
     state = add(model, state.accept(max_objects=9), POINT)
     with pytest.raises(PromptError, match="too intricate"):
         state.accept(max_objects=9)
@@ -177,17 +177,82 @@ def test_an_owner_has_so_many_at_most():
 def test_images_take_so_many_bytes_at_most():
     """588 bytes each; who has none yet is told that the service is full, others to close one."""
     sessions = Sessions(10, 60, max_bytes=2 * 588)
-    shared = state_of()
+    shared = state_of(owner="")
     for _ in range(3):
-        sessions.open("anna", shared)
+        sessions.open("", shared)
     assert sessions.bytes == 588
-    sessions.open("anna", state_of())
+    sessions.open("", state_of(owner=""))
     with pytest.raises(QuotaError, match="all the memory"):
-        sessions.open("anna", state_of())
+        sessions.open("", state_of(owner=""))
     with pytest.raises(OverloadedError, match="all the memory") as caught:
         sessions.open("ben", state_of(owner="ben"))
     assert not isinstance(caught.value, QuotaError)
     assert len(sessions) == 4
+
+
+def test_one_of_several_owners_takes_half_of_the_memory():
+    """With keys in use there is room for others, whatever one opens; one image always has room."""
+    sessions = Sessions(10, 60, max_bytes=4 * 588)
+    for _ in range(2):
+        sessions.open("anna", state_of())
+    with pytest.raises(QuotaError, match="your open sessions take all the memory"):
+        sessions.open("anna", state_of())
+    sessions.open("ben", state_of(owner="ben"))
+    alone = Sessions(10, 60, max_bytes=588)
+    alone.open("anna", state_of())
+    assert alone.bytes == 588
+
+
+def test_steps_and_objects_are_memory_too(model):
+    """What a session keeps beside its image counts: logits, run lengths, points and hints."""
+    sessions = Sessions(9, 60)
+    name = sessions.open("anna", state_of())
+    state = add(model, sessions.get("anna", name), POINT)
+    sessions.put("anna", name, state)
+    [step] = state.steps.taken
+    point = step.prompt.points
+    kept = step.logits.nbytes + point.coordinates.nbytes + point.labels.nbytes
+    runs = 3 * sum(run.counts.nbytes for run in state.masks.runs)
+    assert sessions.bytes == 588 + kept + runs
+    hinted = add(model, state_of(), Prompt(hint=MaskHint(np.ones((14, 14), bool))))
+    shape = 3 * hinted.masks.runs[0].counts.nbytes
+    assert hinted.bytes == 14 * 14 + hinted.steps.taken[0].logits.nbytes + shape
+    sessions.put("anna", name, state.accept(max_objects=1))
+    assert sessions.bytes == 588 + runs
+    sessions.put("anna", name, state_of())
+    assert sessions.bytes == 588
+
+
+def test_where_memory_is_short_early_steps_are_forgotten(model):
+    """The answer stays true, and undo goes less far back; without room for it nothing changes."""
+    first = add(model, state_of(), POINT)
+    one = first.bytes
+    sessions = Sessions(9, 60, max_bytes=588 + 3 * one)
+    name, state = sessions.open("anna", state_of()), first
+    for _ in range(4):
+        sessions.put("anna", name, state)
+        state = add(model, sessions.get("anna", name), POINT)
+    assert 1 <= len(sessions.get("anna", name).steps) < 4
+    assert sessions.bytes <= sessions.max_bytes
+    assert sessions.get("anna", name).steps.prompt.points.coordinates.tolist() == [[7, 7]] * 4
+
+    tight = Sessions(9, 60, max_bytes=588 + one - 1)
+    name = tight.open("anna", state_of())
+    with pytest.raises(OverloadedError, match="all the memory"):
+        tight.put("anna", name, first)
+    assert len(tight.get("anna", name).steps) == 0
+    tight.close("anna", name)
+    tight.max_bytes = None
+    name = tight.open("anna", first)
+    tight.max_bytes = 588
+    tight.put("anna", name, first.undone())
+    assert tight.bytes == 588
+
+
+def test_a_step_keeps_no_more_than_it_counts(model):
+    """The logits of the other candidates are not kept along with those of the best."""
+    state = add(model, state_of(options=SegmentOptions(all_candidates=True)), POINT)
+    assert state.steps.taken[0].logits.base is None
 
 
 def test_an_idle_session_is_closed():

@@ -27,7 +27,6 @@ from promptseg.bench import http_load
 from promptseg.bench.random_sam2 import LocalSam2, random_network
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
-from promptseg.engine.scheduler import QueueLimits
 from promptseg.errors import ConfigError, MissingExtraError, PromptsegError
 from promptseg.nn.outputs import ImageFeatures, MaskLogits, PromptTensors
 from promptseg.nn.parts.products import linear
@@ -176,10 +175,7 @@ def _round(service: Service, network: str) -> Service:
     settings, runtime = service.settings, service.model.runtime
     service.scheduler.close(seconds=0.0)
     model = Model(network, make_network(network, runtime), runtime, cache=FeatureCache(CACHE_BYTES))
-    limits = QueueLimits(
-        waiting=settings.waiting, waiting_each=settings.waiting_each, together=settings.together
-    )
-    scheduler = model.scheduler(limits, on_batch=service.metrics.batch)
+    scheduler = model.scheduler(run.limits_of(settings), on_batch=service.metrics.batch)
     return replace(service, model=model, scheduler=scheduler)
 
 

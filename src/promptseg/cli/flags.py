@@ -5,7 +5,7 @@ Where one of the former is not given, the environment's setting holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, signature
@@ -95,13 +95,14 @@ def of(record: type[Any], name: str) -> Callable[[Callable[..., Answer]], Callab
 
 
 def of_settings(
-    record: type[Any], name: str
+    record: type[Any], name: str, *, but: Collection[str] = ()
 ) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
     """Give a command a flag for each setting of a record; `name` gets those given, by their names.
 
-    A flag that is not given leaves the setting to the environment or a file.
+    A flag that is not given leaves the setting to the environment or a file. Settings named in
+    `but` get none: the command asks for them in another way.
     """
-    flags = [_setting(field, kind) for field, kind in _kinds(record)]
+    flags = [_setting(field, kind) for field, kind in _kinds(record) if field.name not in but]
 
     def decorate(command: Callable[..., Answer]) -> Callable[..., Answer]:
         @wraps(command)

@@ -27,6 +27,7 @@ COMMANDS = {
     "everything": "everything",
     "run": "run",
     "convert": "convert",
+    "annotate": "annotate",
     "serve": "serve",
     "keys": "keys",
     "models": "models",

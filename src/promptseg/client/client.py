@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
 
-from promptseg.batch import Answers, Batch, BatchImage, Query
+from promptseg.batch import Answered, Answers, Batch, BatchImage, Query
 from promptseg.client import wire
 from promptseg.client.batches import (
     Limits,
@@ -25,6 +24,7 @@ from promptseg.client.wire import Progress, ServedModel
 from promptseg.concepts import OneBox
 from promptseg.errors import ConfigError, ImageError, PromptError, PromptsegError
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
+from promptseg.options.checks import require_kind
 from promptseg.requests import OneConcept, OnePrompt, listed, listed_concepts
 from promptseg.results import Masks
 
@@ -32,13 +32,6 @@ DEFAULT_OPTIONS = SegmentOptions()
 DEFAULT_FIND = FindOptions()
 DEFAULT_EVERYTHING = EverythingOptions()
 DEFAULT_LIMITS = Limits()
-
-
-class Answered(NamedTuple):
-    """One answer of a batch: the id of the query, and its masks or why there are none."""
-
-    id: str
-    outcome: Masks | PromptsegError
 
 
 class Client:
@@ -71,7 +64,7 @@ class Client:
         certificate: str | Path | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        _require(Limits, "limits", limits)
+        require_kind(Limits, "limits", limits)
         self.limits = limits
         self._connection = Connection(
             url, key=key, timeout=timeout, retries=retries, certificate=certificate
@@ -96,7 +89,7 @@ class Client:
             PromptError: a prompt does not fit the image or the model, or is logits.
             ConfigError: the options are not `SegmentOptions`, or ask for logits.
         """
-        _require(SegmentOptions, "options", options)
+        require_kind(SegmentOptions, "options", options)
         asked = listed(prompts)
         wire.check(options, asked)
         return self._masks("segment", image, wire.segment_words(asked, options))
@@ -117,7 +110,7 @@ class Client:
             PromptError: nothing is asked for, it makes no sense, or the model knows no words.
             ConfigError: the options are not `FindOptions`, or ask for masks of the model's size.
         """
-        _require(FindOptions, "options", options)
+        require_kind(FindOptions, "options", options)
         asked = listed_concepts(concepts, include=include, exclude=exclude)
         wire.check(options)
         return self._masks("find", image, wire.find_words(asked, options))
@@ -135,7 +128,7 @@ class Client:
             ImageError: the image is missing, damaged or refused.
             ConfigError: the options are not `EverythingOptions`.
         """
-        _require(EverythingOptions, "options", options)
+        require_kind(EverythingOptions, "options", options)
         words = wire.option_words(options)
         if progress is None:
             return self._masks("everything", image, words)
@@ -154,7 +147,7 @@ class Client:
             ImageError: the image is missing, damaged or refused.
             ConfigError: the options are not `SegmentOptions`, or ask for logits.
         """
-        _require(SegmentOptions, "options", options)
+        require_kind(SegmentOptions, "options", options)
         wire.check(options)
         return Session(self._connection, upload_of(image), options)
 
@@ -177,7 +170,7 @@ class Client:
             ConfigError: this is no `Batch`.
             ConfigError, PromptError: a query asks for what no service has.
         """
-        _require(Batch, "batch", batch)
+        require_kind(Batch, "batch", batch)
         for query in batch.queries:
             wire.check(query.options, query.asked)
         return self._stream([(each.image, tuple(each.queries)) for each in batch.images])
@@ -257,8 +250,3 @@ class Client:
 
 def _body(image: BatchImage, words: dict[str, object]) -> Body:
     return Body({"query": wire.written(words)}, {"image": upload_of(image)})
-
-
-def _require(kind: type[Any], name: str, value: object) -> None:
-    if not isinstance(value, kind):
-        raise ConfigError(f"`{name}` must be `{kind.__name__}`, got {type(value).__name__}")

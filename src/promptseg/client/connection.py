@@ -38,8 +38,8 @@ BUSY = (429, 503)
 USUAL_WAIT = 1.0
 # The wait before the second try to connect; each later one is twice as long.
 FIRST_WAIT = 0.2
-# A service closes connections that are idle, uvicorn after 5 seconds; one that it is just closing
-# would be lost with what was sent.
+# A service closes connections that are idle, `promptseg serve` after 15 seconds and others of
+# uvicorn's after 5; one that it is just closing would be lost with what was sent.
 IDLE_SECONDS = 2.0
 URL_HINT = 'Write it as "http://127.0.0.1:8000"'
 REACH_HINT = "Is it running, and is this its address? `promptseg serve` starts one"

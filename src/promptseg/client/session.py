@@ -75,9 +75,9 @@ class Session:
         return self._masks
 
     def accept(self, label: str | None = None, *, mask: int = 0) -> Masks:
-        """Keep the answer as an object and begin with the next; return the object, which is done.
+        """Keep a mask of the answer as an object and begin with the next; return it, which is done.
 
-        `mask` says which one, where there are several candidates.
+        `mask` says which one where there are several candidates; the others are let go.
 
         Raises:
             PromptError: there is no such mask, or the label is empty or too long.

@@ -106,6 +106,14 @@ class Scheduler:
         patience = math.inf if seconds is None else float(seconds)
         return self._tickets.add(request, name, client=client, seconds=patience, progress=progress)
 
+    def require_place(self, client: str = "") -> None:
+        """Refuse a client for whom there is no place now, before it makes more of a request.
+
+        Raises:
+            OverloadedError: too much is asked already, or this is closing.
+        """
+        self._tickets.require_place(client)
+
     def load(self) -> Load:
         """Say how much there is to do."""
         return self._tickets.load(self._crashes)
@@ -116,13 +124,14 @@ class Scheduler:
         Then every future has ended; those without an answer have an `OverloadedError`.
         """
         here = threading.current_thread()
+        patience = threading.TIMEOUT_MAX if seconds is None else min(seconds, threading.TIMEOUT_MAX)
         if here in self._threads:  # a callback, and nothing would go on while it waits
-            seconds = 0.0
-        until = perf_counter() + (math.inf if seconds is None else seconds)
-        self._tickets.close(seconds)
+            patience = 0.0
+        until = perf_counter() + patience
+        self._tickets.close(patience)
         for thread in self._threads:
             if thread is not here:
-                thread.join(None if seconds is None else max(until - perf_counter(), 0.0))
+                thread.join(max(until - perf_counter(), 0.0))
         atexit.unregister(self.close)
 
     def _live(self, work: Callable[[], None]) -> None:
@@ -142,7 +151,7 @@ class Scheduler:
     def _work(self) -> None:
         """Answer what is short, then take a step of what is long, over and over."""
         # Where this begins anew a crash has left something.
-        self._end_in_hand(_unexpected())
+        self._end_in_hand()
         while self._tickets.await_work(busy=bool(self._searches)):
             self._answer_round()
             self._begin_searches()
@@ -167,7 +176,7 @@ class Scheduler:
             return
         self._in_hand = wanted
         begun = perf_counter()
-        failure = _unexpected()
+        failure: PromptsegError | None = None
         try:
             _tell(self._on_batch, len(wanted))
             asked = [ticket.request for ticket in wanted]
@@ -238,10 +247,11 @@ class Scheduler:
         waited = max(perf_counter() - ticket.since - spent.encode - spent.answer, 0.0)
         self._tickets.end(ticket, Answered(outcome, waited, spent.encode, spent.answer))
 
-    def _end_in_hand(self, failure: PromptsegError) -> None:
+    def _end_in_hand(self, failure: PromptsegError | None = None) -> None:
         """End what is in hand and has no outcome yet."""
         for ticket in self._in_hand:
-            self._tickets.end(ticket, copy.copy(failure))
+            if self._tickets.is_wanted(ticket):
+                self._tickets.end(ticket, _unexpected() if failure is None else copy.copy(failure))
         self._in_hand = []
 
 

@@ -65,7 +65,8 @@ class Steps:
         """Return the steps after `new` too; `answer` is to `asked(new)`, by `asking(options)`."""
         assert answer.logits is not None
         masks = answer if options.logits else replace(answer, logits=None)
-        step = Step(self.said(new), tidy(masks, options.tidy), answer.logits[0])
+        # A copy, for a part would keep the logits of all candidates.
+        step = Step(self.said(new), tidy(masks, options.tidy), answer.logits[0].copy())
         return Steps((*self.taken, step))
 
     def undone(self) -> Steps:

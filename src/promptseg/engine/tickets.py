@@ -38,19 +38,23 @@ LONGEST_WAIT = 3600.0
 class QueueLimits:
     """How many requests are taken on: in all, of each client, and to be worked on together.
 
-    `waiting` and `waiting_each` count those that are being worked on too.
+    `waiting` and `waiting_each` count those that are being worked on too, and `image_bytes` bounds
+    their images together, of which one by itself always has room; None is no bound.
 
     Raises:
-        ConfigError: one is no whole number of at least 1.
+        ConfigError: one is no whole number of at least 1, or the bytes none of at least 0.
     """
 
     waiting: int = 64
     waiting_each: int = 32
     together: int = 16
+    image_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("waiting", "waiting_each", "together"):
             require_count(self, name, least=1)
+        if self.image_bytes is not None:
+            require_count(self, "image_bytes", least=0)
 
 
 class Answered(NamedTuple):
@@ -138,7 +142,9 @@ class Tickets:
         """
         ticket = Ticket(next(self._numbers), request, name, client, seconds, progress)
         with self._lock:
-            self._require_room(client)
+            self._require_place(client)
+            if not self._holds(ticket):
+                raise self._full("the images of what waits take all the memory that they may")
             self._open[ticket.number] = ticket
             self._each[client] += 1
             self._line(ticket).put(client, ticket)
@@ -147,6 +153,15 @@ class Tickets:
                 self._hurried.notify()
         ticket.future.add_done_callback(partial(self._end_if_cancelled, ticket.number))
         return ticket.future
+
+    def require_place(self, client: str) -> None:
+        """Refuse a client for whom there is no place now.
+
+        Raises:
+            OverloadedError: too much is asked already, or this is closing.
+        """
+        with self._lock:
+            self._require_place(client)
 
     def load(self, crashes: int) -> Load:
         """Say how much there is to do."""
@@ -207,7 +222,7 @@ class Tickets:
             self.end(ticket, _late(ticket))
         return True
 
-    def close(self, seconds: float | None) -> None:
+    def close(self, seconds: float) -> None:
         """Take on no more, wait for the rest for at most so many seconds, and end it."""
         with self._lock:
             self._closing = True
@@ -219,22 +234,26 @@ class Tickets:
         for number in rest:
             self._end(number, _closing())
 
-    def _require_room(self, client: str) -> None:
+    def _require_place(self, client: str) -> None:
         """Refuse one request more than there may be; under the lock."""
         if self._closing:
             raise _closing()
         if len(self._open) >= (most := self.limits.waiting):
-            whose = "requests"
-        elif self._each[client] >= (most := self.limits.waiting_each):
-            whose = "requests of this caller"
-        else:
-            return
-        later = min(max(self.pace.of(len(self._open)), SOONEST), LATEST)
-        raise OverloadedError(
-            f"{most} {whose} wait or are worked on, and no more may",
-            hint=f"Ask again in {math.ceil(later)} s",
-            retry_after=later,
-        )
+            raise self._full(f"{most} requests wait or are worked on, and no more may")
+        if self._each[client] >= (most := self.limits.waiting_each):
+            raise self._full(f"{most} requests of this caller wait or are worked on, no more may")
+
+    def _full(self, sentence: str) -> OverloadedError:
+        wait = later(self.pace.of(len(self._open)))
+        return OverloadedError(sentence, hint=f"Ask again in {math.ceil(wait)} s", retry_after=wait)
+
+    def _holds(self, ticket: Ticket) -> bool:
+        """Whether there is room for the image of one more request; under the lock."""
+        if self.limits.image_bytes is None:
+            return True
+        images = [each.request.image for each in (*self._open.values(), ticket)]
+        sizes = {id(image): image.nbytes for image in images}
+        return len(sizes) == 1 or sum(sizes.values()) <= self.limits.image_bytes
 
     def _line(self, ticket: Ticket) -> Turns[Ticket]:
         return self._long if isinstance(ticket.request, EverythingRequest) else self._short
@@ -287,6 +306,11 @@ class Pace:
     def of(self, count: int) -> float:
         """Return how long so many requests take."""
         return count * self._seconds / self._count if self._count else 0.0
+
+
+def later(seconds: float) -> float:
+    """Return in how many seconds to ask again where there is so much to do for."""
+    return min(max(seconds, SOONEST), LATEST)
 
 
 def _late(ticket: Ticket) -> DeadlineError:

@@ -121,6 +121,12 @@ class Verbs:
             )
         return self._finder
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The verbs that the network answers."""
+        clicked = ("segment", "everything") if self._segmenter else ()
+        return (*clicked, "find") if self._finder else clicked
+
     def usage(self) -> Usage:
         """Say what is held, and how much is done at a time."""
         encoder = self.encoder

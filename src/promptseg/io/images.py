@@ -78,6 +78,20 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
     return _read(BytesIO(data), "the image", max_pixels, SMALLER_HINT)
 
 
+def decode_small(data: bytes, side: int, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
+    """Read the bytes of an image file made so small that neither side is longer than `side`.
+
+    A JPEG is not decoded at a size that nobody sees.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    pixels = _read(BytesIO(data), "the image", max_pixels, SMALLER_HINT, draft=2 * side)
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((side, side))
+    return np.array(picture)
+
+
 def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> MaskArray:
     """Read a black and white picture, or a palette image with one object, as a mask.
 
@@ -155,8 +169,10 @@ def _from_picture(picture: Image.Image) -> ImageArray:
     return np.array(picture.convert("RGB"))
 
 
-def _read(file: BinaryIO, name: str, max_pixels: int, large_hint: str = LARGE_HINT) -> ImageArray:
-    picture = _decode(file, name, max_pixels, large_hint)
+def _read(
+    file: BinaryIO, name: str, max_pixels: int, large_hint: str = LARGE_HINT, *, draft: int = 0
+) -> ImageArray:
+    picture = _decode(file, name, max_pixels, large_hint, draft=draft)
     try:
         # Pillow looks for a second frame only now.
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
@@ -191,8 +207,9 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def _decode(
-    file: BinaryIO, name: str, max_pixels: int, large_hint: str = LARGE_HINT
+    file: BinaryIO, name: str, max_pixels: int, large_hint: str = LARGE_HINT, *, draft: int = 0
 ) -> ImageFile.ImageFile:
+    """Read a picture; with a `draft` its decoder may leave out pixels beyond so many each way."""
     start = file.read(16)
     file.seek(0)
     if not start:
@@ -202,6 +219,10 @@ def _decode(
         if picture is None:
             raise ImageFormatError(f"{name} is not an image of a known format", hint=FORMATS_HINT)
         check_pixels(Size(picture.height, picture.width), name, max_pixels, hint=large_hint)
+        if draft:
+            shrink = draft / max(picture.size)
+            across, down = (max(1, round(side * shrink)) for side in picture.size)
+            picture.draft(None, (across, down))
         picture.load()
     except ImageError:
         raise

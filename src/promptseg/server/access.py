@@ -118,3 +118,19 @@ def _password(said: str) -> str:
 
 Known = Annotated[Caller, Depends(known)]
 Admitted = Annotated[Caller, Depends(admitted)]
+
+
+async def placed(http: Request, caller: Admitted) -> Caller:
+    """Tell who asks, where the queue has a place for one request more of the caller.
+
+    Before the body is read, so that whoever asks too much hears of it at once.
+
+    Raises:
+        OverloadedError: it has none.
+    """
+    service: Service = http.app.state.service
+    service.scheduler.require_place(caller.owner)
+    return caller
+
+
+Placed = Annotated[Caller, Depends(placed)]

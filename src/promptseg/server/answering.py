@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -44,11 +44,15 @@ async def answer(
         ClientDisconnect: the caller has gone.
         PromptsegError: the model cannot answer it.
     """
-    seconds = service.settings.max_seconds
+    seconds = remaining(http)
     future = service.scheduler.submit(
         asked, name=name, client=caller.owner, seconds=seconds, progress=progress
     )
-    answered = await attended(http, future, seconds=seconds + GRACE)
+    try:
+        answered = await attended(http, future, seconds=seconds + GRACE)
+    except DeadlineError:
+        # Its own words are of the time that was left.
+        raise late(service.settings.max_seconds) from None
     for stage, spent in (
         ("queue", answered.waited),
         ("encode", answered.encode),
@@ -80,8 +84,33 @@ async def attended(http: Request, future: Future[Answered], *, seconds: float) -
     finally:
         waiting.cancel()
         leaving.cancel()
-        with suppress(asyncio.CancelledError):
-            await leaving
+        await asyncio.wait({leaving})
+
+
+def due(http: Request) -> float:
+    """Return until when a request may take, by `time.monotonic`; the guards note when it came."""
+    if not hasattr(http.state, "due"):
+        http.state.due = time.monotonic() + http.app.state.service.settings.max_seconds
+    until: float = http.state.due
+    return until
+
+
+def remaining(http: Request) -> float:
+    """Return how many seconds a request may still take, 0 where none."""
+    return max(due(http) - time.monotonic(), 0.0)
+
+
+def require_time(until: float) -> None:
+    """Refuse to write on after `until`, by `time.monotonic`.
+
+    Raises:
+        DeadlineError: it is later.
+    """
+    if time.monotonic() > until:
+        raise DeadlineError(
+            "the masks could not be written within the time that a request may take",
+            hint="Ask for fewer masks, or for another format",
+        )
 
 
 def late(seconds: float) -> DeadlineError:

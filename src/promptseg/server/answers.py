@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 from fastapi import Request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from promptseg.engine.scheduler import Answered
@@ -24,12 +27,17 @@ from promptseg.formats.records import outcome_to_json
 from promptseg.masks import RunLength
 from promptseg.polygons import Polygon
 from promptseg.results import Masks
-from promptseg.server.answering import timed, timings
+from promptseg.server.answering import due, require_time, timed, timings
 from promptseg.server.schemas import Format
+
+WrittenT = TypeVar("WrittenT")
 
 # Run lengths of so many masks, and of so many runs, are written within a millisecond or so.
 FEW_MASKS, FEW_RUNS = 8, 10_000
 DECIMALS = 3
+# Answers that are written at once; each may hold some copies of a mask of the largest image.
+MOST_WRITTEN = 8
+WRITERS: RunVar[CapacityLimiter] = RunVar("writers")
 
 
 class SizeWords(BaseModel):
@@ -102,26 +110,35 @@ def answer_body(
     model: str,
     timings: Mapping[str, float],
     id: str | None = None,  # noqa: A002
+    until: float = math.inf,
 ) -> dict[str, Any]:
     """Describe an answer; `timings` are milliseconds. It takes a while for many masks.
 
     Raises:
-        PromptError: there are more masks than a label map has numbers.
+        PromptError, DeadlineError: as `masks_body`.
     """
     named = {} if id is None else {"id": id}
-    return {**named, "model": model, **masks_body(answered.masks, format), "timings": timings}
+    said = masks_body(answered.masks, format, until=until)
+    return {**named, "model": model, **said, "timings": timings}
 
 
-def masks_body(masks: Masks, format: Format) -> dict[str, Any]:  # noqa: A002
+def masks_body(
+    masks: Masks,
+    format: Format,  # noqa: A002
+    *,
+    until: float = math.inf,
+) -> dict[str, Any]:
     """Describe masks in a format: their size, whether they are all, and each of them.
 
     Raises:
         PromptError: there are more masks than a label map has numbers.
+        DeadlineError: that goes on after `until`, by `time.monotonic`.
     """
     said: dict[str, Any] = outcome_to_json(masks)
     if format == "rle":
         return said
     for number, (record, run) in enumerate(zip(said["masks"], masks.runs, strict=True)):
+        require_time(until)
         del record["rle"]
         match format:
             case "png":
@@ -130,22 +147,23 @@ def masks_body(masks: Masks, format: Format) -> dict[str, Any]:  # noqa: A002
                 record["polygons"] = [_polygon(each) for each in run.polygons()]
             case "labels":
                 record["value"] = number + 1
-    return said | {"label_map": label_map(masks)} if format == "labels" else said
+    return said | {"label_map": label_map(masks, until=until)} if format == "labels" else said
 
 
 def png_of(run: RunLength) -> str:
     """Draw a mask as a black and white PNG, in base64."""
     # One bit a pixel is written four times as fast as a byte of grey, and read alike.
-    return _encoded(Image.fromarray(run.to_mask()))
+    return as_png(Image.fromarray(run.to_mask()))
 
 
-def label_map(masks: Masks) -> str:
+def label_map(masks: Masks, *, until: float = math.inf) -> str:
     """Draw masks as a PNG of numbers, in base64: i + 1 for mask i, 0 for none of them.
 
     Where they overlap the higher score wins, as in `Masks.to_label_map`.
 
     Raises:
         PromptError: there are more masks than numbers of 16 bits.
+        DeadlineError: drawing goes on after `until`, by `time.monotonic`.
     """
     if len(masks) > HIGHEST[16]:
         raise PromptError(
@@ -155,29 +173,40 @@ def label_map(masks: Masks) -> str:
     wide = len(masks) > HIGHEST[8]
     canvas = np.zeros(masks.size, np.uint16 if wide else np.uint8)
     for row in np.argsort(-masks.scores, kind="stable")[::-1].tolist():
+        require_time(until)
         paint(canvas, masks.runs[row], row + 1)
     picture = Image.fromarray(canvas)
     if not wide:
         picture.putpalette(palette())
-    return _encoded(picture)
+    return as_png(picture)
 
 
 async def respond(http: Request, answered: Answered, *, format: Format) -> Response:  # noqa: A002
     """Answer with masks, and with how long each stage took, in the body and in `Server-Timing`."""
     model = http.app.state.service.model.name
+    masks, is_quick = answered.masks, _is_quick(answered.masks, format)
     with timed(http, "write"):
-        if _is_quick(answered.masks, format):
-            said = masks_body(answered.masks, format)
-        else:
-            said = await run_in_threadpool(masks_body, answered.masks, format)
+        said = (
+            masks_body(masks, format)
+            if is_quick
+            else await written(masks_body, masks, format, until=due(http))
+        )
     spent = milliseconds(http)
     content = {"model": model, **said, "timings": spent}
-    body = (
-        to_json(content)
-        if _is_quick(answered.masks, format)
-        else (await run_in_threadpool(to_json, content))
-    )
+    body = to_json(content) if is_quick else await written(to_json, content)
     return Response(body, media_type="application/json", headers=server_timing(spent))
+
+
+async def written(write: Callable[..., WrittenT], *said: Any, **how: Any) -> WrittenT:
+    """Write an answer beside the event loop, by other threads than those that read bodies.
+
+    Many large masks take minutes, and who sends an image meanwhile is not to wait for them. No
+    more than `MOST_WRITTEN` are written at once.
+    """
+    writers = WRITERS.get(None)
+    if writers is None:
+        WRITERS.set(writers := CapacityLimiter(MOST_WRITTEN))
+    return await to_thread.run_sync(partial(write, *said, **how), limiter=writers)
 
 
 def milliseconds(http: Request) -> dict[str, float]:
@@ -204,7 +233,8 @@ def _polygon(polygon: Polygon) -> dict[str, Any]:
     }
 
 
-def _encoded(picture: Image.Image) -> str:
+def as_png(picture: Image.Image, *, effort: int = 6) -> str:
+    """Write a picture as a PNG file, in base64; with the `effort` of zlib, 0 to 9."""
     file = io.BytesIO()
-    picture.save(file, format="PNG")
+    picture.save(file, format="PNG", compress_level=effort)
     return base64.b64encode(file.getvalue()).decode()

@@ -6,12 +6,17 @@ from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic_core import to_json
 
 import promptseg
-from promptseg.server import documents, problems
+from promptseg.server import documents, page, problems
+from promptseg.server.annotator import Annotator
 from promptseg.server.routes import (
     batch,
+    canvas,
     cvat,
+    files,
+    folder,
     health,
     label_studio,
     models,
@@ -19,11 +24,15 @@ from promptseg.server.routes import (
     tutorial,
     verbs,
 )
+from promptseg.server.routes import page as page_route
 from promptseg.server.service import Service
 
 ROUTERS = (
     verbs.router,
     sessions.router,
+    canvas.router,
+    folder.router,
+    files.router,
     batch.router,
     label_studio.router,
     cvat.router,
@@ -31,11 +40,16 @@ ROUTERS = (
     models.router,
     health.router,
     documents.router,
+    page_route.router,
 )
 
 
 def make_app(service: Service) -> FastAPI:
-    """Make the application of a service; callers reach it through `guards.guarded`."""
+    """Make the application of a service; callers reach it through `guards.guarded`.
+
+    Raises:
+        ConfigError: the annotator's folder is not there.
+    """
     app = FastAPI(
         title=documents.TITLE,
         version=promptseg.__version__,
@@ -46,16 +60,22 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.annotator = Annotator.of(service)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app)
     app.add_middleware(problems.Unexpected)
     for router in ROUTERS:
         app.include_router(router)
-    app.router.routes.append(documents.assets())
+    app.router.routes += [documents.assets(), page.mount()]
 
     @cache
     def document() -> dict[str, Any]:
         return documents.document(app, service)
 
+    @cache
+    def written() -> bytes:
+        return to_json(document())
+
     app.openapi = document  # type: ignore[method-assign]
+    app.state.document = written
     return app

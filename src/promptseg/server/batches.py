@@ -27,12 +27,13 @@ from promptseg.batch import VERBS
 from promptseg.engine.scheduler import Answered
 from promptseg.errors import OverloadedError, PromptError
 from promptseg.server.answering import late
-from promptseg.server.answers import DECIMALS, MasksBody, answer_body
+from promptseg.server.answers import DECIMALS, MasksBody, answer_body, written
 from promptseg.server.bodies import request_of
 from promptseg.server.keys import Caller
+from promptseg.server.option_words import Words
 from promptseg.server.pictures import Picture
 from promptseg.server.problems import Reason, problem_body, status_of
-from promptseg.server.refusals import FieldError
+from promptseg.server.refusals import SHOWN, FieldError
 from promptseg.server.schemas import (
     EverythingQuery,
     FindQuery,
@@ -40,7 +41,6 @@ from promptseg.server.schemas import (
     Limited,
     Question,
     SegmentQuery,
-    Words,
 )
 from promptseg.server.service import Service
 
@@ -50,8 +50,8 @@ ReadyT = TypeVar("ReadyT")
 
 # Decoded images wait for the model; one more than it works on is enough.
 IMAGES_AT_A_TIME = 2
-# How soon a question that found no room is asked again, in seconds.
-AGAIN_SECONDS = 0.05
+# How soon a question that found no room is asked again, and how soon at last, in seconds.
+AGAIN_SECONDS, LAST_AGAIN_SECONDS = 0.05, 1.0
 KNOWN = tuple(VERBS.values())
 
 
@@ -256,7 +256,7 @@ def _ids(wanted: Sequence[tuple[str, str | None, str]]) -> list[str]:
     for place, name, _ in wanted:
         if name in taken:
             raise FieldError(
-                f"`{name[:40]}` is the id of two of one batch",
+                f"`{name[:SHOWN]}` is the id of two of one batch",
                 hint="Give each its own, or none",
                 field=f"{place}.id",
             )
@@ -286,16 +286,18 @@ class Run:
 
     Few images are held and few questions asked at a time, so that a batch of any size finds room,
     and leaves half of what is the caller's for clicks meanwhile. What is not answered within
-    `max_seconds` has a `DeadlineError` for an answer.
+    `max_seconds`, which is `until` by `time.monotonic`, has a `DeadlineError` for an answer.
     """
 
-    def __init__(self, service: Service, caller: Caller, *, open_image: Open, tell: Tell) -> None:
+    def __init__(
+        self, service: Service, caller: Caller, *, open_image: Open, tell: Tell, until: float
+    ) -> None:
         settings = service.settings
         self._service = service
         self._caller = caller
         self._open = open_image
         self._tell = tell
-        self._ends = time.monotonic() + settings.max_seconds
+        self._until = until
         self._images = asyncio.Semaphore(IMAGES_AT_A_TIME)
         room = min(settings.waiting, settings.waiting_each)
         self._queries = asyncio.Semaphore(max(room // 2, 1))
@@ -344,13 +346,14 @@ class Run:
         }
         for stage, seconds in spent.items():
             service.metrics.stage(stage, seconds)
-        return await asyncio.to_thread(
+        return await written(
             answer_body,
             answered,
             format=query.format,
             model=service.model.name,
             timings={stage: round(1000 * spent[stage], DECIMALS) for stage in spent},
             id=query.id,
+            until=self._until,
         )
 
     async def _say(self, query: Asked, said: Mapping[str, Any]) -> None:
@@ -363,14 +366,16 @@ class Run:
         Raises:
             DeadlineError: the time is over.
         """
+        again = AGAIN_SECONDS
         while self._left() > 0:
             with suppress(OverloadedError):
                 return await take()
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(min(again, self._left()))
+            again = min(2 * again, LAST_AGAIN_SECONDS)
         raise late(self._service.settings.max_seconds)
 
     def _left(self) -> float:
-        return self._ends - time.monotonic()
+        return self._until - time.monotonic()
 
 
 def _failed(error: Exception) -> dict[str, Any]:

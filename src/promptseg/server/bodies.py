@@ -20,9 +20,10 @@ from promptseg.requests import Request as Asked
 from promptseg.server.answering import timed, timings
 from promptseg.server.forms import read_form
 from promptseg.server.keys import Caller
+from promptseg.server.option_words import options_of
 from promptseg.server.pictures import Picture
 from promptseg.server.problems import MediaTypeError
-from promptseg.server.refusals import FieldError, field, parse
+from promptseg.server.refusals import SHOWN, FieldError, field, parse
 from promptseg.server.schemas import (
     EverythingWords,
     FindWords,
@@ -30,7 +31,6 @@ from promptseg.server.schemas import (
     Question,
     SegmentWords,
     decoded,
-    options_of,
 )
 from promptseg.shapes import MaskArray
 
@@ -56,7 +56,8 @@ async def read(http: Request, model: type[BodyT]) -> tuple[BodyT, bytes | None]:
     """
     service: Service = http.app.state.service
     with timed(http, "read"):
-        said, data = await _received(http)
+        parts = await received(http, most_files=1, hint=KINDS_HINT)
+        said, data = (parts, None) if isinstance(parts, bytes) else _said(parts)
         body = await _parsed(model, said, limits=service.settings)
         within = getattr(body, "image", None)
         if within is not None:
@@ -66,6 +67,32 @@ async def read(http: Request, model: type[BodyT]) -> tuple[BodyT, bytes | None]:
         _require_one_source(model, body, data)
     service.metrics.stage("read", timings(http)["read"])
     return body, data
+
+
+async def read_json(http: Request, model: type[BodyT]) -> BodyT:
+    """Read a body that is JSON as `model` has it, with an image in it under whatever name, or none.
+
+    Raises:
+        FieldError: it is not as the model has it.
+        MediaTypeError: it is not JSON.
+        ClientDisconnect: the caller has gone.
+    """
+    service: Service = http.app.state.service
+    if media_type(http) != "application/json":
+        raise MediaTypeError("a body of this kind is not read", hint="Send application/json")
+    with timed(http, "read"):
+        body = await _parsed(model, await whole(http), limits=service.settings)
+    service.metrics.stage("read", timings(http)["read"])
+    return body
+
+
+async def whole(http: Request) -> bytes:
+    """Return all bytes of a body; `http.body()` would keep them for as long as the request lasts.
+
+    Raises:
+        ClientDisconnect: the caller has gone.
+    """
+    return b"".join([chunk async for chunk in http.stream()])
 
 
 async def read_parts(
@@ -78,6 +105,24 @@ async def read_parts(
     """
     content_type = http.headers["content-type"]
     return await read_form(http.stream(), content_type, most=most_files + most_fields)
+
+
+async def received(http: Request, *, most_files: int, hint: str) -> bytes | dict[str, str | bytes]:
+    """Return the bytes of a body of JSON, or the parts of a form: files, and one field.
+
+    Raises:
+        MediaTypeError: it is neither; the `hint` says what to send.
+        FieldError: as `read_parts`.
+        ClientDisconnect: the caller has gone.
+    """
+    match media_type(http):
+        case "application/json":
+            return await whole(http)
+        case "multipart/form-data":
+            return await read_parts(http, most_files=most_files)
+        case "":
+            raise MediaTypeError("the body says no kind that it is of", hint=hint)
+    raise MediaTypeError("a body of this kind is not read", hint=hint)
 
 
 def media_type(http: Request) -> str:
@@ -150,26 +195,14 @@ async def prompt_of(service: Service, caller: Caller, words: ObjectWords, size: 
         return Prompt(points=points, box=box, hint=hint)
 
 
-async def _received(http: Request) -> tuple[bytes | str, bytes | None]:
-    """Take a body apart: what it says, and the image beside it."""
-    match media_type(http):
-        case "application/json":
-            # `http.body()` would keep it for as long as the request lasts.
-            return b"".join([chunk async for chunk in http.stream()]), None
-        case "multipart/form-data":
-            return _said(await read_parts(http, most_files=1))
-        case "":
-            raise MediaTypeError("the body says no kind that it is of", hint=KINDS_HINT)
-    raise MediaTypeError("a body of this kind is not read", hint=KINDS_HINT)
-
-
 def _said(parts: Mapping[str, str | bytes]) -> tuple[bytes | str, bytes | None]:
+    """Take a form apart: what it says, and the image beside it."""
     for name in parts:
         if name not in ("image", "query"):
             raise FieldError(
-                f"there is no part `{name[:40]}` here",
+                f"there is no part `{name[:SHOWN]}` here",
                 hint="The parts are `image`, a file, and `query`, JSON",
-                field=name[:40],
+                field=name[:SHOWN],
             )
     data = parts.get("image")
     if isinstance(data, str):
@@ -200,7 +233,7 @@ async def _taken(body: BodyT, image: str | bytes) -> tuple[BodyT, bytes]:
 
 
 def _require_one_source(model: type[BaseModel], body: BaseModel, data: bytes | None) -> None:
-    session = getattr(body, "session", None)
+    session = getattr(body, "session", None) or getattr(body, "folder_image", None)
     if data is not None and session is not None:
         raise FieldError("there is both an image and a session", hint=SOURCE_HINT, field="session")
     if data is None and session is None:

@@ -82,8 +82,8 @@ class Decoder:
         images.check_pixels(size, "the image", self._max_pixels, hint=images.SMALLER_HINT)
         return size
 
-    def decode(self, data: bytes) -> ImageArray:
-        """Return the pixels of an image.
+    def decode(self, data: bytes, *, side: int = 0) -> ImageArray:
+        """Return the pixels of an image; with a `side` so few that neither side has more.
 
         Raises:
             ImageError: as `stated_size`; or it is damaged, takes too long, or breaks its decoder.
@@ -94,10 +94,10 @@ class Decoder:
         if self._closed:
             raise closing()
         if not self._children:
-            return decoding_process.decode(data, size)
+            return decoding_process.decode(data, size, side=side)
         child = self._take()
         try:
-            return child.decode(data, size)
+            return child.decode(data, size, side=side)
         finally:
             self._free.put(child)
 
@@ -163,7 +163,7 @@ class Child:
             ) from error
         return started
 
-    def decode(self, data: bytes, size: Size) -> ImageArray:
+    def decode(self, data: bytes, size: Size, *, side: int = 0) -> ImageArray:
         """Return the pixels of an image whose header states a size.
 
         Raises:
@@ -174,7 +174,7 @@ class Child:
         late = threading.Event()
         try:
             with _killed_after(started.process, self._seconds, late):
-                answer = _ask(started.wire, data, size)
+                answer = _ask(started.wire, data, size, side)
         except (OSError, EOFError, ValueError) as error:
             status = self.end()
             logger.warning("a process that decodes images ended at an image (status %s)", status)
@@ -241,7 +241,7 @@ def _killed_after(
         clock.join()  # so that it cannot strike the next image
 
 
-def _ask(wire: wires.Wire, data: bytes, stated: Size) -> ImageArray | ImageError:
+def _ask(wire: wires.Wire, data: bytes, stated: Size, side: int = 0) -> ImageArray | ImageError:
     """Send an image and receive its pixels, or its error, believing no more than is asked for.
 
     Raises:
@@ -249,7 +249,7 @@ def _ask(wire: wires.Wire, data: bytes, stated: Size) -> ImageArray | ImageError
         EOFError: the same.
         ValueError: it answers nonsense.
     """
-    wire.send(ASKED.pack(len(data), stated.width, stated.height))
+    wire.send(ASKED.pack(len(data), stated.width, stated.height, side))
     wire.send(data)
     head = bytearray(ANSWERED.size)
     wire.receive(memoryview(head))

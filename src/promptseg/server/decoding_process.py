@@ -30,8 +30,9 @@ if sys.platform != "win32":
 
 logger = logging.getLogger(__name__)
 
-# What is asked: the bytes of the upload that follow, and the width and height that it states.
-ASKED = struct.Struct(">QII")
+# What is asked: the bytes of the upload that follow, the width and height that it states, and the
+# longest side that its pixels may have, 0 for all of them.
+ASKED = struct.Struct(">QIII")
 # What is answered: bytes of the error's record that follows, or 0 and the size of the pixels.
 ANSWERED = struct.Struct(">III")
 READY = b"ready"
@@ -60,23 +61,27 @@ def main(seconds: float) -> None:
     answers.write(READY)
     answers.flush()
     while len(head := asked.read(ASKED.size)) == ASKED.size:
-        length, width, height = ASKED.unpack(head)
+        length, width, height, side = ASKED.unpack(head)
         _limit_memory(used + SPARE_BYTES + COPIES * length + BYTES_A_PIXEL * width * height)
         _set_alarm(math.ceil(seconds) + 1)
         try:
-            _send_pixels(answers, decode(asked.read(length), Size(height, width)))
+            _send_pixels(answers, decode(asked.read(length), Size(height, width), side=side))
         except ImageError as error:
             _send_error(answers, error)
         _set_alarm(0)
 
 
-def decode(data: bytes, stated: Size) -> ImageArray:
+def decode(data: bytes, stated: Size, *, side: int = 0) -> ImageArray:
     """Decode an image that may have no more pixels than its header was seen to state.
+
+    With a `side` it is made smaller, so that neither of its sides is longer.
 
     Raises:
         ImageError: it has more, is damaged, or takes more memory than its size explains.
     """
     try:
+        if side:
+            return images.decode_small(data, side, max_pixels=stated.height * stated.width)
         return images.decode(data, max_pixels=stated.height * stated.width)
     except ImageSizeError as error:
         raise ImageError(

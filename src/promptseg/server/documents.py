@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.resources
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -32,12 +33,17 @@ is about."""
 TAGS = [
     {"name": "verbs", "description": "One image, one question."},
     {"name": "sessions", "description": "One image, refined step by step."},
+    {"name": "annotator", "description": "What the page at `/` stands on."},
     {"name": "batch", "description": "Many images, many questions."},
     {"name": "adapters", "description": "The shapes that other tools speak."},
     {"name": "service", "description": "What runs here, and how it does."},
 ]
 # What can be answered wherever the model is asked about an image.
 REFUSALS = (401, 404, 413, 415, 422, 429, 503, 504)
+# What stands before all routes answers, and what nobody expected; other sites may read.
+ANYWHERE = (403, 413, 421, 500)
+# These are answered under any name.
+PROBES = ("/health/", "/v2/health/")
 PLACE = "#/components/schemas/{model}"
 REQUEST_ID = {
     "description": "Names the request; one that you send comes back.",
@@ -71,12 +77,6 @@ POLICY = (
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/")
-async def start() -> Response:
-    """Lead whoever looks at the service in a browser to its document."""
-    return RedirectResponse("docs")
-
-
 @router.get("/docs")
 async def page() -> Response:
     """Show the document, with nothing from other hosts."""
@@ -90,10 +90,10 @@ async def begin() -> Response:
 
 
 @router.get("/openapi.json")
-async def openapi(http: Request) -> dict[str, Any]:
-    """Hand out the document."""
-    app: FastAPI = http.app
-    return app.openapi()
+async def openapi(http: Request) -> Response:
+    """Hand out the document, which takes a while to make the first time."""
+    written = await asyncio.to_thread(http.app.state.document)
+    return Response(written, media_type="application/json")
 
 
 def assets() -> Mount:
@@ -131,6 +131,12 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
+def described(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe a body of JSON; `document` settles what is in its `$defs`."""
+    schema = model.model_json_schema(ref_template=PLACE)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def answers_masks() -> dict[int | str, dict[str, Any]]:
     """Describe what asking for masks of one image can be answered with."""
     return {
@@ -162,12 +168,16 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
         schemas.pop(unused, None)
     fastapis_own = _json("HTTPValidationError")
     refusal = {"description": MEANING[422], "content": _json("Problem")}
-    for operations in made["paths"].values():
-        for operation in operations.values():
+    for path, operations in made["paths"].items():
+        for method, operation in operations.items():
             if service.keys is None and "security" in operation:
                 operation["security"].append({})  # what needs no key, says OpenAPI
             if operation["responses"].get("422", {}).get("content") == fastapis_own:
                 operation["responses"]["422"] = {**refusal}
+            for status in () if path.startswith(PROBES) else ANYWHERE:
+                if status != 403 or method != "get":
+                    said = {"description": MEANING[status], "content": _json("Problem")}
+                    operation["responses"].setdefault(str(status), said)
             for response in operation["responses"].values():
                 response.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID
     return made

@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from promptseg.server.refusals import FieldError
+from promptseg.server.refusals import SHOWN, FieldError
 
 FORM_HINT = "Send the parts as `curl -F image=@photo.jpg` does"
-# Letters of a part's name that are repeated in an error.
-SHOWN = 40
 
 
 async def read_form(

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from promptseg.engine.tickets import later
 from promptseg.errors import (
     AccessError,
     DeadlineError,
@@ -50,7 +51,13 @@ ALWAYS = {
     "Cache-Control": "no-store",
 }
 LATER = "Ask again after the seconds in `Retry-After`"
+# So many posts for each that may wait for the model: others come in, are decoded or written.
+UNANSWERED = 4
 HSTS = "max-age=31536000"
+# A body comes at this many bytes a second or more, but for the first seconds: Apache's
+# mod_reqtimeout has these by default.
+LEAST_RATE = 500
+FIRST_SECONDS = 20.0
 
 
 def guarded(app: ASGIApp, service: Service) -> ASGIApp:
@@ -93,7 +100,9 @@ class Record:
             return
         said = Headers(scope=scope).get("X-Request-ID", "")
         request_id = said if KNOWN_ID.fullmatch(said) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["due"] = time.monotonic() + self.service.settings.max_seconds
         REQUEST_ID.set(request_id)
         began = time.perf_counter()
         status, sent, whole = 0, 0, False
@@ -237,12 +246,15 @@ class Sites:
 
 
 class Bodies:
-    """Refuses posts unread while the service is full, and bounds the bytes and time of a body."""
+    """Refuses posts unread while the service is full, and bounds the bytes and time of a body.
+
+    A body is counted until its request is answered, for what is read of it is still held.
+    """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
-        self.reading = 0
+        self.unanswered = 0
         self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -251,7 +263,8 @@ class Bodies:
             await self.app(scope, receive, send)
             return
         settings = self.service.settings
-        if scope["method"] == "POST" and (full := self._full()):
+        is_post = scope["method"] == "POST"
+        if is_post and (full := self._full()):
             self.service.metrics.refused()
             await _refuse(full, None, scope, receive, send)
             return
@@ -259,7 +272,15 @@ class Bodies:
         if length.isdecimal() and int(length) > settings.max_bytes:
             await _refuse(_too_large(settings.max_bytes), None, scope, receive, send)
             return
-        body = _Body(receive, self, settings)
+        body = _Body(receive, self, settings, due=scope["state"]["due"])
+        self.unanswered += is_post
+        try:
+            await self._answer(body, scope, receive, send)
+        finally:
+            self.unanswered -= is_post
+            self.held -= body.read
+
+    async def _answer(self, body: _Body, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def sent(message: Message) -> None:
@@ -273,8 +294,6 @@ class Bodies:
         except Exception:
             if body.error is None or started:
                 raise
-        finally:
-            body.end()
         # However the route took it, a body that was cut short has one answer.
         if body.error is not None and not started:
             await _refuse(body.error, None, scope, receive, send)
@@ -283,27 +302,29 @@ class Bodies:
         """Return what a request is answered while there is no room for it."""
         most = self.service.settings.waiting
         load = self.service.scheduler.load()
-        taken = load.waiting + load.working
-        if taken < most and self.reading < 2 * most:
+        if load.waiting + load.working < most and self.unanswered < UNANSWERED * most:
             return None
         return OverloadedError(
-            f"{taken} requests are waiting for an answer, and no more fit",
+            f"{max(load.waiting + load.working, self.unanswered)} requests are waiting for an "
+            "answer, and no more fit",
             hint=LATER,
-            retry_after=load.seconds,
+            retry_after=later(load.seconds),
         )
 
 
 class _Body:
-    """Hands on the body of a request, and counts it among those being read until it is whole."""
+    """Hands on the body of a request, and counts what has been read of it."""
 
-    def __init__(self, receive: Receive, counted: Bodies, settings: ServerSettings) -> None:
+    def __init__(
+        self, receive: Receive, counted: Bodies, settings: ServerSettings, *, due: float
+    ) -> None:
         self.error: PromptsegError | None = None
+        self.read = 0
         self._receive = receive
         self._counted = counted
         self._settings = settings
-        self._deadline = 0.0
-        self._read = 0
-        self._reading = False
+        self._due = due
+        self._began: float | None = None
         self._whole = False
 
     async def receive(self) -> Message:
@@ -311,47 +332,38 @@ class _Body:
 
         Raises:
             ImageSizeError: it has more bytes than allowed.
-            OverloadedError: all that are being read have.
+            OverloadedError: all that are not answered yet have.
             DeadlineError: it does not come.
         """
         if self._whole:
             return await self._receive()
-        if not self._reading:
-            self._reading, self._counted.reading = True, self._counted.reading + 1
-            self._deadline = time.monotonic() + self._settings.max_seconds
         if self.error is None:
             message = await self._next()
             self._count(len(message.get("body", b"")))
         if self.error is not None:
             raise self.error
-        if not message.get("more_body"):
-            self._whole = True
-            self.end()
+        self._whole = not message.get("more_body")
         return message
 
-    def end(self) -> None:
-        """Count it no more."""
-        if self._reading:
-            self._reading, self._counted.reading = False, self._counted.reading - 1
-            self._counted.held -= self._read
-
     async def _next(self) -> Message:
-        left = self._deadline - time.monotonic()
+        now = time.monotonic()
+        began = self._began = now if self._began is None else self._began
+        until = min(self._due, began + FIRST_SECONDS + self.read / LEAST_RATE)
         try:
-            return await asyncio.wait_for(self._receive(), max(left, 0.001))
+            return await asyncio.wait_for(self._receive(), max(until - now, 0.001))
         except (TimeoutError, asyncio.TimeoutError):
             self.error = DeadlineError(
-                "the body of the request did not come within "
-                f"{self._settings.max_seconds:g} seconds",
+                f"{self.read} bytes of the body of the request came within "
+                f"{time.monotonic() - began:.3g} seconds, and not all of it",
                 hint="Send less, or over a quicker line",
             )
             return {}
 
     def _count(self, length: int) -> None:
         most = self._settings.max_bytes
-        self._read += length
+        self.read += length
         self._counted.held += length
-        if self._read > most:
+        if self.read > most:
             self.error = _too_large(most)
         elif self._counted.held > max(most, self._settings.picture_bytes):
             self.error = OverloadedError(

@@ -7,15 +7,12 @@ import hmac
 import json
 import logging
 import math
-import os
 import re
 import secrets
-import stat
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from promptseg.errors import AccessError, ConfigError, OutputError, reason
 from promptseg.io.files import hold, resolved, write_atomically
+from promptseg.server import rights
 from promptseg.settings import read_table
 
 logger = logging.getLogger(__name__)
@@ -41,6 +39,9 @@ HASH = re.compile(r"sha256:[0-9a-f]{64}")
 # How often the file is looked at, and how long an edit waits for another, in seconds.
 LOOK_EVERY = 1.0
 WAIT = 10.0
+# How long keys stay good when their file is gone, cannot be read or makes no sense: the edit of a
+# person takes as long, and a key that was revoked in it is not to be good for much longer.
+GRACE = 60.0
 HEADER = "# Written by `promptseg keys`: hashes of keys, never a key. Comments are not kept.\n"
 FILE_HINT = "`promptseg keys new OWNER --file FILE` writes such a file"
 
@@ -111,8 +112,9 @@ class Stamp(NamedTuple):
 class Keys:
     """The keys of a file, which is read again when it changes; threads may share it.
 
-    A new version that makes no sense, or is gone, leaves what was known in force, and the log says
-    so. An owner may have several keys: a new one is made and handed out, then the old one revoked.
+    A new version that makes no sense, cannot be read or is gone leaves what was known in force for
+    `GRACE` seconds; then no key is good until the file is, and the log says both. An owner may have
+    several keys: a new one is made and handed out, then the old one revoked.
 
     Raises:
         ConfigError: there is no such file, or it makes no sense.
@@ -125,6 +127,7 @@ class Keys:
         self._lock = threading.Lock()
         self._stamp = _stamp(path)
         self._looked = clock()
+        self._lost: float | None = None  # since when the file tells nothing
         self._by_hash = _by_hash(read(path))
 
     def __len__(self) -> int:
@@ -152,15 +155,24 @@ class Keys:
         try:
             self._looked = self._clock()
             stamp = _stamp(self.path)
-            if stamp == self._stamp:
+            if stamp == self._stamp and self._lost is None:
                 return
-            self._stamp = stamp
             self._by_hash = _by_hash(read(self.path))
+            self._stamp, self._lost = stamp, None
             logger.info("the keys were read again: %d", len(self._by_hash))
         except ConfigError as error:
-            logger.error("the keys stay as they were: %s", error)
+            self._lose(error)
         finally:
             self._lock.release()
+
+    def _lose(self, error: ConfigError) -> None:
+        """Go on for a while with the keys of before, and then with none."""
+        if self._lost is None:
+            self._lost = self._looked
+            logger.error("the keys stay as they were for %g s: %s", GRACE, error)
+        elif self._by_hash and self._looked - self._lost >= GRACE:
+            self._by_hash = {}
+            logger.critical("no key is good any more until their file is: %s", error)
 
 
 def refused() -> AccessError:
@@ -288,14 +300,12 @@ def _held(path: Path) -> BinaryIO:
 
 
 def _write(file: BinaryIO, keys: Sequence[Key], *, like: Path) -> None:
-    """Write keys, for their owner alone, or for whoever could read the file of before."""
-    if sys.platform != "win32" and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        os.fchmod(file.fileno(), 0o600)
-        with suppress(OSError):
-            before = like.stat()
-            # First whose it is, which may take the rights of before away.
-            os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+    """Write keys, for their owner alone, or for whoever could read the file of before.
+
+    Raises:
+        OutputError: not all of those could read the new one.
+    """
+    rights.share(file.fileno(), like)
     file.write("\n".join([HEADER, *map(_table, keys)]).encode())
 
 

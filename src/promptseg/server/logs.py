@@ -20,19 +20,24 @@ FIELDS = ("method", "route", "status", "ms", "owner", "bytes")
 
 # Whose lines are wanted beside warnings.
 TALKATIVE = ("promptseg",)
+# Who damages a form on purpose could fill a disk with its warnings.
+QUIET = ("python_multipart",)
 
 
 @contextmanager
 def logging_to(stream: TextIO, layout: LogFormat) -> Iterator[None]:
     """Send the log of everything in the process to `stream`; afterwards all is as it was."""
     root = logging.getLogger()
-    before = root.handlers, root.level, {name: logging.getLogger(name).level for name in TALKATIVE}
+    levels = {name: logging.getLogger(name).level for name in (*TALKATIVE, *QUIET)}
+    before = root.handlers, root.level, levels
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines() if layout == "json" else TextLines())
     handler.addFilter(_with_request)
     root.handlers, root.level = [handler], logging.WARNING
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
     try:
         yield

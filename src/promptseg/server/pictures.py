@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from promptseg.engine.digest import Name
 from promptseg.errors import OverloadedError
 from promptseg.server.decoder import Decoder, closing
+from promptseg.server.quotas import QuotaError
 from promptseg.shapes import ImageArray
 
 # Hashing so many bytes takes a fraction of a millisecond; more is hashed in a thread.
@@ -73,6 +75,7 @@ class Pictures:
             ImageSizeError: it has too many pixels.
             ImageError: it cannot be decoded.
             OverloadedError: there is no room for so many pixels now.
+            QuotaError: this owner's that are being decoded have half of the room.
         """
         # First, for it is quick and refuses most of what is wrong.
         size = self._decoder.stated_size(data)
@@ -83,10 +86,22 @@ class Pictures:
             return kept
         coming = self._coming.get(name)
         if coming is None:
-            self._make_room(needed := 3 * size.height * size.width + len(data))
+            needed = 3 * size.height * size.width + len(data)
+            self._require_share(owner, needed)
+            self._make_room(needed)
             coming = self._coming[name] = Coming(self._decode(name, data), needed)
         # Who leaves does not take it away from the others.
         return await asyncio.shield(coming.picture)
+
+    async def small(self, data: Upload, side: int) -> ImageArray:
+        """Return the pixels of an upload, neither side longer than `side`; they are not kept.
+
+        Raises:
+            ImageError, OverloadedError: as `picture`.
+        """
+        self._make_room(len(data))
+        decoded = partial(self._decoder.decode, data, side=side)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, decoded)
 
     async def close(self) -> None:
         """Forget all pictures and end the decoder; what is being decoded is lost."""
@@ -101,6 +116,17 @@ class Pictures:
     @property
     def _coming_bytes(self) -> int:
         return sum(coming.bytes for coming in self._coming.values())
+
+    def _require_share(self, owner: str, needed: int) -> None:
+        """Leave the others half of the room; without keys there is one owner, and none other."""
+        own = [coming.bytes for name, coming in self._coming.items() if name.owner == owner]
+        crowded = sum(own) + needed > self._max_bytes // 2 or len(own) >= MOST_AT_ONCE // 2
+        if owner and own and crowded:
+            raise QuotaError(
+                f"{len(own)} of your images are being decoded, and no more fit",
+                hint="Send it again when there is an answer to one of them",
+                retry_after=1,
+            )
 
     def _make_room(self, needed: int) -> None:
         if self._closed:

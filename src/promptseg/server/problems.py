@@ -26,11 +26,13 @@ from promptseg.errors import (
     ImageError,
     ImageFormatError,
     ImageSizeError,
+    OutOfMemoryError,
     OverloadedError,
     PromptError,
     PromptsegError,
     SessionError,
 )
+from promptseg.server.folder import AbsentError, ReadOnlyError, UnwrittenError
 from promptseg.server.logs import REQUEST_ID
 from promptseg.server.quotas import QuotaError
 from promptseg.server.refusals import FieldError, refused
@@ -44,7 +46,9 @@ class MediaTypeError(PromptError):
 
 STATUS: dict[type[PromptsegError], int] = {
     AccessError: 401,
+    ReadOnlyError: 403,
     SessionError: 404,
+    AbsentError: 404,
     ImageSizeError: 413,
     ImageFormatError: 415,
     MediaTypeError: 415,
@@ -53,20 +57,25 @@ STATUS: dict[type[PromptsegError], int] = {
     ImageError: 422,
     QuotaError: 429,
     OverloadedError: 503,
+    OutOfMemoryError: 503,
     DeadlineError: 504,
+    UnwrittenError: 507,
 }
 MEANING = {
     401: "The key is missing or not valid.",
-    403: "The page or the name by which this is asked is not allowed.",
+    403: "Pages of the site from which this is asked may not; or the folder is read-only.",
     404: "There is no such thing.",
     405: "This address has no such method.",
+    412: "It was changed by someone else; what is there now comes back.",
     413: "The body or its image is too large.",
     415: "The body, or its image, is of a kind that is not read.",
+    421: "The service is not known under the name by which this is asked.",
     422: "What is asked makes no sense, or does not fit the image; `field` says which part.",
     429: "You ask for more than one caller may; try again after `Retry-After`.",
     500: "The request failed unexpectedly.",
     503: "More is asked than can be answered; try again after `Retry-After`.",
     504: "The answer took longer than it may.",
+    507: "It cannot be written, as where the disk is full.",
 }
 UNEXPECTED = "the request failed unexpectedly"
 # A client that has gone reads no status; the log does (nginx has the number).
@@ -118,9 +127,9 @@ def problem_response(error: Exception, request_id: str | None = None) -> Respons
         logger.error(UNEXPECTED, exc_info=error)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, OverloadedError):
-        wait = LEAST_WAIT if error.retry_after is None else math.ceil(error.retry_after)
-        headers["Retry-After"] = str(max(LEAST_WAIT, wait))
+    if status in (429, 503):
+        wait = getattr(error, "retry_after", None) or LEAST_WAIT
+        headers["Retry-After"] = str(max(LEAST_WAIT, math.ceil(wait)))
     return _response(status, problem_body(error, request_id), headers)
 
 

@@ -40,6 +40,14 @@ WANTED = {
     "string_unicode": "is text in UTF-8",
 }
 HUGE = 1e300
+# Values of a body, each of which takes some 100 bytes and, of a wrong kind, ten times as many: more
+# would take gigabytes, and seconds in which no other thread of Python goes on.
+MOST_VALUES = 2**18
+PIECE = 2**20
+# Beyond so many mistakes none is looked at.
+MOST_MISTAKES = 1000
+# Letters of what a caller wrote that are repeated in an error.
+SHOWN = 40
 SEE = "The words of each request are in /docs"
 
 
@@ -66,12 +74,20 @@ def parse(model: type[ModelT], said: bytes | str, *, limits: object = None) -> M
     """Read a body's JSON as `model` has it; `limits` have the numbers that `Limited` fields name.
 
     Raises:
-        FieldError: it is no JSON, or not as the model has it.
+        FieldError: it is no JSON, not as the model has it, or has more than `MOST_VALUES`.
     """
+    data = said.encode() if isinstance(said, str) else said
+    if not _is_short(data):
+        raise FieldError(
+            f"a body has at most {MOST_VALUES} values", hint="Ask in several requests, with less"
+        )
     try:
-        return model.model_validate_json(said, context=limits)
+        return model.model_validate_json(data, context=limits)
     except ValidationError as error:
-        refusal = refused(error.errors(include_url=False))
+        if (count := error.error_count()) > MOST_MISTAKES:
+            refusal = FieldError(f"the body has {count} mistakes", hint=SEE)
+        else:
+            refusal = refused(error.errors(include_url=False))
     except RecursionError:
         refusal = FieldError("the body is nested too deeply", hint=SEE)
     raise refusal
@@ -104,6 +120,17 @@ def refused(details: Sequence[Mapping[str, Any]]) -> FieldError:
     )
 
 
+def _is_short(data: bytes) -> bool:
+    """Whether there are at most `MOST_VALUES`; no other thread goes on while a piece is counted."""
+    count = 0
+    for start in range(0, len(data), PIECE):
+        piece = data[start : start + PIECE]
+        count += sum(map(piece.count, (b",", b"[", b"{")))
+        if count > MOST_VALUES:
+            return False
+    return True
+
+
 def shown(value: object) -> str:
     """Say in short what a value of JSON is."""
     match value:
@@ -115,7 +142,7 @@ def shown(value: object) -> str:
             # Written so that a whole number that no float holds is not made one.
             return f"{value:g}" if abs(value) < HUGE else "a huge number or none"
         case str():
-            return json.dumps(value[:40]) if value else "an empty text"
+            return json.dumps(value[:SHOWN]) if value else "an empty text"
         case list() | tuple():
             return f"a list of {len(value)}"
         case dict():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import os
@@ -11,16 +12,17 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from contextlib import suppress
 from io import BytesIO
 from types import FrameType
 
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 import promptseg
-from promptseg.engine.scheduler import Answered, QueueLimits, Scheduler
+from promptseg.engine.scheduler import QueueLimits, Scheduler
 from promptseg.errors import ConfigError, PromptError, reason
 from promptseg.options import EverythingOptions
 from promptseg.prompts import Points
@@ -43,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 # How long a request may be on its way after its connection was made, when nothing listens any more.
 ON_ITS_WAY = 0.1
+# How long who was taken up last may take to agree on TLS.
+HANDSHAKE_SECONDS = 5.0
 
 
 def check(settings: ServerSettings) -> None:
@@ -51,8 +55,8 @@ def check(settings: ServerSettings) -> None:
     To be open to other machines without keys has to be said.
 
     Raises:
-        ConfigError: it was not, the certificate cannot be used, an origin is none, or `host` is no
-            address of this machine.
+        ConfigError: it was not, the certificate cannot be used, an origin, one of `hosts` or
+            `root_path` is none, or `host` is no address of this machine.
     """
     for origin in settings.origins:
         if not re.fullmatch(r"https?://[^/*]+/?", origin):
@@ -60,6 +64,16 @@ def check(settings: ServerSettings) -> None:
                 f"`origins` are sites, got `{origin}`",
                 hint="Name each as browsers do: https://a.org, or http://localhost:3000",
             )
+    for name in settings.hosts:
+        if "/" in name or name.count(":") == 1:
+            raise ConfigError(
+                f"`hosts` are names without ports, got `{name}`", hint="As in masks.example.org"
+            )
+    if not re.fullmatch(r"(/[^/?#]+)*", settings.root_path):
+        raise ConfigError(
+            f"`root_path` begins with a slash and ends without, got `{settings.root_path}`",
+            hint="As in /masks",
+        )
     is_own = addresses.is_loopback(settings.host)
     if not (is_own or settings.keys or settings.insecure):
         raise ConfigError(
@@ -95,9 +109,6 @@ def build(settings: ServerSettings) -> Service:
         dtype=settings.dtype,
         cache_bytes=settings.cache_bytes,
     )
-    limits = QueueLimits(
-        waiting=settings.waiting, waiting_each=settings.waiting_each, together=settings.together
-    )
     decoder = Decoder(
         processes=settings.decoders,
         max_pixels=settings.max_pixels,
@@ -106,7 +117,7 @@ def build(settings: ServerSettings) -> Service:
     return Service(
         settings=settings,
         model=model,
-        scheduler=model.scheduler(limits, on_batch=metrics.batch),
+        scheduler=model.scheduler(limits_of(settings), on_batch=metrics.batch),
         pictures=Pictures(decoder, max_bytes=settings.picture_bytes),
         sessions=Sessions(
             settings.max_sessions, settings.session_seconds, max_bytes=settings.picture_bytes
@@ -114,6 +125,17 @@ def build(settings: ServerSettings) -> Service:
         keys=keys,
         quotas=Quotas(rate=settings.rate),
         metrics=metrics,
+    )
+
+
+def limits_of(settings: ServerSettings) -> QueueLimits:
+    """Return how many requests are taken on; without keys all are of one caller."""
+    waiting = settings.waiting
+    return QueueLimits(
+        waiting=waiting,
+        waiting_each=waiting if settings.keys is None else settings.waiting_each,
+        together=settings.together,
+        image_bytes=settings.picture_bytes,
     )
 
 
@@ -131,7 +153,8 @@ def serve(
         PromptsegError: the model answered the first questions with an error.
     """
     addresses.listen(taken)
-    server = _Server(_config(service), service, on_listening)
+    app = make_app(service)
+    server = _Server(_config(app, service), app, on_listening)
     server.run(sockets=[taken])
     if server.failure:
         raise server.failure
@@ -143,14 +166,10 @@ def warm_up(scheduler: Scheduler) -> None:
     Raises:
         PromptsegError: the model fails.
     """
-    waiting: list[Future[Answered]] = []
     for request in _first_requests():
-        try:
-            waiting.append(scheduler.submit(request, client="warm-up"))
-        except PromptError:
-            continue  # this model does not do it
-    for each in waiting:
-        each.result()
+        # One by one, as there may be a place for one alone.
+        with suppress(PromptError):  # this model does not do it
+            scheduler.submit(request, client="warm-up").result()
 
 
 def _first_upload() -> bytes:
@@ -172,10 +191,10 @@ def _first_requests() -> Iterator[Request]:
     yield EverythingRequest(image, EverythingOptions(points_per_side=2))
 
 
-def _config(service: Service) -> uvicorn.Config:
+def _config(app: FastAPI, service: Service) -> uvicorn.Config:
     settings = service.settings
     return uvicorn.Config(
-        guarded(make_app(service), service),
+        guarded(app, service),
         http=Connection,
         ws="none",
         lifespan="on",
@@ -196,13 +215,15 @@ class _Server(uvicorn.Server):
     """uvicorn's server, which goes on serving for a while after it was told to end."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, on_listening: Callable[[], object]
+        self, config: uvicorn.Config, app: FastAPI, on_listening: Callable[[], object]
     ) -> None:
         super().__init__(config)
         self._on_listening = on_listening
         self.failure: Exception | None = None
-        self._service = service
+        self._app = app
+        self._service: Service = app.state.service
         self._told = 0.0
+        self._joining: list[asyncio.Task[object]] = []
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end at the first signal, and end at the second."""
@@ -219,14 +240,19 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let go of listeners, then of connections once they are idle, then of all the rest."""
-        service, seconds = self._service, self._service.settings.max_seconds
+        service, settings = self._service, self._service.settings
         logger.info("draining")
-        left = self._told + service.settings.drain_seconds - time.monotonic()
-        await asyncio.sleep(max(0.0, left))
-        await self._take_last(sockets or [])
+        drained = self._told + settings.drain_seconds
+        await asyncio.sleep(_left(drained))
+        self._take_last(sockets or [])
         await asyncio.sleep(ON_ITS_WAY)
+        # What was taken last has its time from now on, and all that follows shares it.
+        until = max(drained, time.monotonic()) + settings.max_seconds
+        self.config.timeout_graceful_shutdown = math.ceil(_left(until))
         await super().shutdown(sockets)
-        await asyncio.to_thread(service.scheduler.close, seconds=seconds)
+        for each in self._joining:
+            each.cancel()
+        await asyncio.to_thread(service.scheduler.close, seconds=_left(until))
         await service.pictures.close()
         self._warming.cancel()
         logger.info("ended")
@@ -242,6 +268,10 @@ class _Server(uvicorn.Server):
         try:
             await self._service.pictures.picture(_first_upload(), owner="warm-up")
             await asyncio.to_thread(warm_up, self._service.scheduler)
+            await asyncio.to_thread(self._app.state.document)
+            # What is loaded by now stays. To look at it whenever a large body makes garbage takes
+            # longer than to read that body, and nobody is answered meanwhile.
+            gc.freeze()
         except Exception as error:  # noqa: BLE001 - whoever runs the service is told
             if self._service.phase == "starting":
                 self.failure = error
@@ -251,10 +281,11 @@ class _Server(uvicorn.Server):
             self._service.phase = "ready"
             logger.info("ready after %.1f s of warming up", time.monotonic() - began)
 
-    async def _take_last(self, sockets: list[socket.socket]) -> None:
+    def _take_last(self, sockets: list[socket.socket]) -> None:
         """Stop listening, and take up the connections that the system had made already.
 
         Those would be reset otherwise, and whoever made them could not tell if they were heard.
+        Nobody waits for one that says nothing of TLS.
         """
         loop, taken = asyncio.get_running_loop(), []
         for each in sockets:
@@ -267,13 +298,25 @@ class _Server(uvicorn.Server):
             server.close()
         for each in taken:
             each.settimeout(0)
-        joined = (
-            loop.connect_accepted_socket(self._connection, each, ssl=self.config.ssl)
+        seconds = None if self.config.ssl is None else HANDSHAKE_SECONDS
+        self._joining = [
+            loop.create_task(
+                loop.connect_accepted_socket(
+                    self._connection, each, ssl=self.config.ssl, ssl_handshake_timeout=seconds
+                )
+            )
             for each in taken
-        )
-        await asyncio.gather(*joined, return_exceptions=True)
+        ]
+        for joining in self._joining:
+            # Asked, for an error that nobody has asked for is reported as a fault.
+            joining.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _connection(self) -> Connection:
         return Connection(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+
+
+def _left(until: float) -> float:
+    """Return the seconds from now until then, 0 where it is over."""
+    return max(until - time.monotonic(), 0.0)

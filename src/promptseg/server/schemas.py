@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import fields, is_dataclass
-from inspect import cleandoc
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
+    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
-    create_model,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -30,33 +26,16 @@ from promptseg.geometry import Box
 from promptseg.masks import RunLength
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions, TidyOptions
 from promptseg.prompts import Points
-from promptseg.server.bounds import WIDEST, bounds
+from promptseg.server.option_words import WIDEST, Words, whole, with_options
 from promptseg.server.refusals import FieldError, field
 
 Format = Literal["rle", "png", "polygons", "labels"]
-
-# Fields of the records that a wire has no place for.
-LEFT_OUT = ("logits", "mask_size")
-
-WordsT = TypeVar("WordsT", bound="Words")
-RecordT = TypeVar("RecordT")
-
-
-class Words(BaseModel):
-    """Part of a body: nothing that is not known, no number as text, nothing but finite numbers."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        frozen=True,
-        arbitrary_types_allowed=True,
-    )
 
 
 class Limited:
     """A list of at most as many as the service's settings say under `name`.
 
+    It is read up to the first of it that is wrong.
     The document of the API has the number (`documents`); without settings there is no limit.
     """
 
@@ -67,7 +46,11 @@ class Limited:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Check the length once the list has been read."""
-        return core_schema.with_info_after_validator_function(self.check, handler(source))
+        schema = handler(source)
+        assert schema["type"] == "list"
+        return core_schema.with_info_after_validator_function(
+            self.check, {**schema, "fail_fast": True}
+        )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -163,7 +146,7 @@ Hint = Annotated[
 Coordinate = Annotated[float, Field(ge=-WIDEST, le=WIDEST)]
 PointWords = tuple[Coordinate, Coordinate]
 BoxWords = Annotated[tuple[Coordinate, Coordinate, Coordinate, Coordinate], AfterValidator(_as_box)]
-Label = Annotated[int, Field(ge=0, le=1)]
+Label = Annotated[int, Field(ge=0, le=1), BeforeValidator(whole)]
 
 
 class Source(Words):
@@ -183,7 +166,7 @@ class ObjectWords(Words):
     points: Annotated[list[PointWords], Field(min_length=1), Limited("max_points")] | None = Field(
         default=None, description="Points [x, y] in pixels of the image."
     )
-    labels: list[Label] | None = Field(
+    labels: Annotated[list[Label], Field(fail_fast=True)] | None = Field(
         default=None,
         description="For each point 1, on the object, or 0, not on it. [default: all 1]",
     )
@@ -332,42 +315,6 @@ class EverythingSource(EverythingWords, Source):
 
 
 Question: TypeAlias = SegmentWords | FindWords | EverythingWords
-
-
-def with_options(words: type[WordsT], record: type[Any], name: str) -> type[WordsT]:
-    """Add to words those for each option of a record, with its help, its default and its bounds."""
-    kinds = get_type_hints(record)
-    options: dict[str, Any] = {}
-    for entry in fields(record):
-        if entry.name in LEFT_OUT:
-            continue
-        kind, description = kinds[entry.name], entry.metadata["help"]
-        if is_dataclass(kind):
-            assert isinstance(kind, type)
-            inner = with_options(Words, kind, kind.__name__)
-            options[entry.name] = (inner, Field(default=inner(), description=description))
-            continue
-        least, most = bounds(record, entry.name, kind)
-        options[entry.name] = (
-            kind,
-            Field(default=entry.default, description=description, ge=least, le=most),
-        )
-    what = cleandoc((record if words is Words else words).__doc__ or "").partition("\n\n")[0]
-    return create_model(name, __base__=words, __doc__=what, **options)
-
-
-def options_of(words: BaseModel, record: type[RecordT]) -> RecordT:
-    """Return the record of options that words have.
-
-    Raises:
-        ConfigError: a value is of the wrong kind or out of range.
-    """
-    kinds = get_type_hints(record)
-    said = {name: getattr(words, name) for name in kinds if name in type(words).model_fields}
-    for name, value in said.items():
-        if isinstance(value, BaseModel):
-            said[name] = options_of(value, kinds[name])
-    return record(**said)
 
 
 def _require_said(words: ObjectWords) -> None:

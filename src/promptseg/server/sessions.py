@@ -6,16 +6,18 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from promptseg.engine.session import Steps
-from promptseg.errors import OverloadedError, PromptError, SessionError
+from promptseg.engine.session import Step, Steps
+from promptseg.errors import DeadlineError, OverloadedError, PromptError, SessionError
 from promptseg.geometry import Size
+from promptseg.masks import RunLength
 from promptseg.options import SegmentOptions
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
@@ -26,9 +28,11 @@ from promptseg.server.schemas import Format
 ID_BYTES = 24
 # What undo can take back of one object: so many steps, and so many bytes that they keep.
 MOST_STEPS = 100
-STEP_BYTES = 64 * 2**20
+STEP_BYTES = 16 * 2**20
 # What the objects that are done may take; those of photos take some kilobytes each.
-OBJECT_BYTES = 64 * 2**20
+OBJECT_BYTES = 16 * 2**20
+# A mask keeps its runs, and once it was asked for them their places and their sums.
+RUN_COPIES = 3
 # Requests about one session that wait for their turn.
 MOST_WAITING = 16
 CLOSE_HINT = "Close one with `DELETE /v1/sessions/{id}`"
@@ -58,6 +62,12 @@ class State:
     def size(self) -> Size:
         """The size of its image, and of its masks."""
         return Size(*self.picture.pixels.shape[:2])
+
+    @cached_property
+    def bytes(self) -> int:
+        """How much memory its steps and objects take, beside its image."""
+        kept = {place: size for step in self.steps.taken for place, size in _kept(step).items()}
+        return sum(kept.values()) + _object_bytes(self.objects)
 
     @property
     def masks(self) -> Masks:
@@ -91,7 +101,11 @@ class State:
     def answered(self, new: Prompt, answer: Masks) -> State:
         """Return the state after one more step, whose answer came with its logits."""
         steps = self.steps.with_answer(new, answer, self.options)
-        return replace(self, steps=_bounded(steps))
+        return replace(self, steps=_latest(steps, STEP_BYTES))
+
+    def within(self, most: int) -> State:
+        """Return the state with as many of its last steps as fit into `most` bytes, and one."""
+        return replace(self, steps=_latest(self.steps, most - _object_bytes(self.objects)))
 
     def undone(self) -> State:
         """Return the state without the last step; without steps it stays as it is."""
@@ -117,7 +131,7 @@ class State:
             )
         done = Accepted(replace(masks[[mask]], logits=None), label)
         objects = (*self.objects, done)
-        if sum(run.counts.nbytes for each in objects for run in each.masks.runs) > OBJECT_BYTES:
+        if _object_bytes(objects) > OBJECT_BYTES:
             raise PromptError(
                 "the objects of this session have too intricate outlines to be kept together",
                 hint="Open another for more, or draw smoother ones (`tidy`)",
@@ -138,19 +152,36 @@ class State:
         return replace(self, objects=self.objects[:number] + self.objects[number + 1 :])
 
 
-def _bounded(steps: Steps) -> Steps:
-    """Forget the earliest steps where they are too many, or keep too much; the last one stays."""
+def _latest(steps: Steps, most: int) -> Steps:
+    """Forget the earliest steps where they are too many, or keep more bytes; the last one stays."""
     kept: dict[int, int] = {}
     first = len(steps)
     for step in reversed(steps.taken[-MOST_STEPS:]):
-        arrays = [step.logits, *(run.counts for run in step.masks.runs)]
-        if step.prompt.hint is not None:
-            arrays.append(step.prompt.hint.mask)  # which steps after it share
-        kept |= {id(array): array.nbytes for array in arrays}
-        if first < len(steps) and sum(kept.values()) > STEP_BYTES:
+        kept |= _kept(step)
+        if first < len(steps) and sum(kept.values()) > most:
             break
         first -= 1
     return Steps(steps.taken[first:])
+
+
+def _kept(step: Step) -> dict[int, int]:
+    """Return the bytes of what a step keeps, each by its identity, for steps share some of it."""
+    points, hint = step.prompt.points, step.prompt.hint
+    arrays = [step.logits]
+    if points is not None:
+        arrays += [points.coordinates, points.labels]
+    if hint is not None:
+        arrays.append(hint.mask)
+    runs = {id(run): _run_bytes(run) for run in step.masks.runs}
+    return runs | {id(array): array.nbytes for array in arrays}
+
+
+def _object_bytes(objects: Iterable[Accepted]) -> int:
+    return sum(_run_bytes(run) for each in objects for run in each.masks.runs)
+
+
+def _run_bytes(run: RunLength) -> int:
+    return RUN_COPIES * run.counts.nbytes
 
 
 @dataclass(kw_only=True, eq=False)
@@ -175,8 +206,9 @@ class Listed(NamedTuple):
 class Sessions:
     """Open sessions by their ids, which nobody can guess, each for its owner alone.
 
-    An owner has at most `max_each`, and one is closed after `seconds` without a request. Their
-    images take at most `max_bytes` together; None is no bound. Threads may share it.
+    An owner has at most `max_each`, and one is closed after `seconds` without a request. All of
+    them take at most `max_bytes` together, and those of one of several owners half of that; None is
+    no bound. Threads may share it, but for `turn`, which is for one event loop.
     """
 
     def __init__(
@@ -200,16 +232,16 @@ class Sessions:
 
     @property
     def bytes(self) -> int:
-        """How much memory the images of open sessions take; one that several show counts once."""
+        """How much memory open sessions take."""
         with self._lock:
-            return self._bytes()
+            return _bytes(held.state for held in self._held.values())
 
     def open(self, owner: str, state: State) -> str:
         """Keep a new session and return its id.
 
         Raises:
-            QuotaError: the owner has as many as are allowed.
-            OverloadedError: the images of all sessions would take more memory than they may.
+            QuotaError: the owner has as many as are allowed, or they take all that they may.
+            OverloadedError: all sessions would take more memory than they may.
         """
         self.expire()
         with self._lock:
@@ -220,13 +252,7 @@ class Sessions:
                     hint=CLOSE_HINT,
                     retry_after=1.0,
                 )
-            if self.max_bytes is not None and self._bytes(state.picture) > self.max_bytes:
-                kind = QuotaError if own else OverloadedError
-                raise kind(
-                    "the images of open sessions take all the memory that they may",
-                    hint=CLOSE_HINT,
-                    retry_after=1.0,
-                )
+            state = self._fitted(owner, state, self._held.values())
             name = secrets.token_urlsafe(ID_BYTES)
             self._held[name] = Held(owner=owner, state=state, used=self._clock())
         return name
@@ -240,12 +266,19 @@ class Sessions:
         return self._find(owner, name).state
 
     def put(self, owner: str, name: str, state: State) -> None:
-        """Keep what became of a session.
+        """Keep what became of a session; where room is short its earliest steps are forgotten.
 
         Raises:
             SessionError: it has been closed meanwhile.
+            QuotaError, OverloadedError: there is no room even so; it stays as it was.
         """
-        self._find(owner, name).state = state
+        held = self._find(owner, name)
+        self.expire()
+        with self._lock:
+            if state.bytes > held.state.bytes:
+                others = [each for each in self._held.values() if each is not held]
+                state = self._fitted(owner, state, others)
+            held.state = state
 
     def close(self, owner: str, name: str) -> None:
         """Let go of a session.
@@ -281,12 +314,15 @@ class Sessions:
             ]
 
     @asynccontextmanager
-    async def turn(self, owner: str, name: str) -> AsyncIterator[None]:
-        """Do one thing after another with a session.
+    async def turn(
+        self, owner: str, name: str, *, seconds: float | None = None
+    ) -> AsyncIterator[None]:
+        """Do one thing after another with a session; `seconds` bound the wait for one's turn.
 
         Raises:
             SessionError: as `get`, and when it was closed while this waited.
             OverloadedError: too many wait already.
+            DeadlineError: others took too long.
         """
         held = self._find(owner, name)
         if held.waiting >= MOST_WAITING:
@@ -297,7 +333,12 @@ class Sessions:
             )
         held.waiting += 1
         try:
-            await held.turn.acquire()
+            await asyncio.wait_for(held.turn.acquire(), seconds)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise DeadlineError(
+                "other requests kept this session busy for longer than this one may take",
+                hint="Wait for an answer before you ask on",
+            ) from None
         finally:
             held.waiting -= 1
         try:
@@ -317,10 +358,37 @@ class Sessions:
     def _is_over(self, held: Held, now: float) -> bool:
         return now - held.used >= self.seconds and not held.turn.locked()
 
-    def _bytes(self, *more: Picture) -> int:
-        pictures = [held.state.picture for held in self._held.values()]
-        sizes = {id(each.pixels): each.pixels.nbytes for each in (*pictures, *more)}
-        return sum(sizes.values())
+    def _fitted(self, owner: str, state: State, others: Iterable[Held]) -> State:
+        """Return a state as it has room beside others, whole or with its last steps only.
+
+        Without keys in use there is one owner, without a name, whose is all. An owner's only
+        session may be as large as it gets.
+        """
+        if self.max_bytes is None:
+            return state
+        others = list(others)
+        own = [held.state for held in others if held.owner == owner]
+        beside = _bytes([state, *(held.state for held in others)]) - state.bytes
+        room = self.max_bytes - beside
+        if owner and own:
+            room = min(room, self.max_bytes // 2 - _bytes([state, *own]) + state.bytes)
+        if state.bytes > room:
+            state = state.within(room)
+        if state.bytes > room:
+            kind = QuotaError if own else OverloadedError
+            raise kind(
+                f"{'your' if own else 'the'} open sessions take all the memory that they may",
+                hint=CLOSE_HINT,
+                retry_after=1.0,
+            )
+        return state
+
+
+def _bytes(states: Iterable[State]) -> int:
+    """How much memory sessions take; an image that several show counts once."""
+    states = list(states)
+    images = {id(each.picture.pixels): each.picture.pixels.nbytes for each in states}
+    return sum(images.values()) + sum(each.bytes for each in states)
 
 
 def absent() -> SessionError:

@@ -12,6 +12,8 @@ from promptseg.settings import Settings
 
 LogFormat = Literal["text", "json"]
 
+# Longer times than a day are slips, and there are numbers that no clock takes.
+MOST_SECONDS = 86400.0
 COUNTS = {
     "port": 0,
     "max_bytes": 1,
@@ -72,9 +74,7 @@ class ServerSettings(Settings):
     certificate_key: Path | None = field(
         default=None, metadata={"help": "File of the certificate's private key."}
     )
-    max_bytes: int = field(
-        default=32 * 2**20, metadata={"help": "Most bytes of a request's body."}
-    )
+    max_bytes: int = field(default=32 * 2**20, metadata={"help": "Most bytes of a request's body."})
     max_objects: int = field(
         default=256, metadata={"help": "Most objects or concepts of one request."}
     )
@@ -122,14 +122,26 @@ class ServerSettings(Settings):
         default=None,
         metadata={"help": "Folder of Label Studio's media, for tasks that name files in it."},
     )
+    folder: Path | None = field(
+        default=None,
+        metadata={"help": "Folder of images for the annotator, which keeps what is drawn there."},
+    )
+    labels: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "Labels that the annotator begins with, or several: a,b,c."},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        several = ",".join(self.labels).split(",")
+        object.__setattr__(self, "labels", tuple(filter(None, map(str.strip, several))))
+        # Browsers name sites in lower case.
+        object.__setattr__(self, "origins", tuple(map(str.lower, self.origins)))
         for name, least in COUNTS.items():
             require_count(self, name, least=least, most=65535 if name == "port" else None)
         for name in ("max_seconds", "decode_seconds", "session_seconds"):
-            require_number(self, name, least=0.001)
-        require_number(self, "drain_seconds", least=0)
+            require_number(self, name, least=0.001, most=MOST_SECONDS)
+        require_number(self, "drain_seconds", least=0, most=MOST_SECONDS)
         if self.rate is not None:
             require_number(self, "rate", least=0.001)
         require_one_of(self, "log_format", ("text", "json"))

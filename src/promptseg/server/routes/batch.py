@@ -11,16 +11,16 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from promptseg.server.access import Admitted
-from promptseg.server.answering import GRACE, attended, late, timed
-from promptseg.server.answers import milliseconds, server_timing
+from promptseg.server.answering import GRACE, attended, due, remaining, timed
+from promptseg.server.answers import milliseconds, server_timing, written
 from promptseg.server.batches import BatchAnswers, BatchBody, BatchImage, Run, Subject, plan
-from promptseg.server.bodies import media_type, picture_of, read_parts
+from promptseg.server.bodies import picture_of, received
 from promptseg.server.documents import SERVER_TIMING, takes
 from promptseg.server.events import Event, EventResponse, Source, or_events, wants_events
 from promptseg.server.keys import Caller
 from promptseg.server.pictures import Picture
-from promptseg.server.problems import MediaTypeError, documented
-from promptseg.server.refusals import FieldError, field, parse
+from promptseg.server.problems import documented
+from promptseg.server.refusals import SHOWN, FieldError, field, parse
 from promptseg.server.schemas import decoded
 from promptseg.server.service import Service
 
@@ -114,7 +114,7 @@ class Asking:
         await self._answer(keep)
         spent = milliseconds(self._http)
         content = {"answers": answers, "model": self._service.model.name, "timings": spent}
-        body = await asyncio.to_thread(to_json, content)
+        body = await written(to_json, content)
         return Response(body, media_type="application/json", headers=server_timing(spent))
 
     def as_events(self) -> Response:
@@ -123,7 +123,7 @@ class Asking:
         room = asyncio.Semaphore(MOST_UNTAKEN)
 
         async def tell(_: int, answer: dict[str, Any]) -> None:
-            event = Event("answer", await asyncio.to_thread(to_json, answer))
+            event = Event("answer", await written(to_json, answer))
             await room.acquire()
             untold.put_nowait(event)
 
@@ -145,10 +145,15 @@ class Asking:
         return EventResponse(told(), work)
 
     async def _answer(self, tell: Any) -> None:
-        run = Run(self._service, self._caller, open_image=self._open, tell=tell)
+        run = Run(
+            self._service,
+            self._caller,
+            open_image=self._open,
+            tell=tell,
+            until=due(self._http),
+        )
         work = asyncio.ensure_future(run.answer(self._subjects))
-        seconds = self._service.settings.max_seconds + GRACE
-        await attended(self._http, cast("Any", work), seconds=seconds)
+        await attended(self._http, cast("Any", work), seconds=remaining(self._http) + GRACE)
 
     async def _open(self, words: BatchImage) -> Picture:
         data = None
@@ -168,35 +173,30 @@ async def _read(http: Request) -> tuple[BatchBody, Mapping[str, bytes] | None]:
     Raises:
         FieldError: it is not as `BatchBody` has it, or parts and images do not fit.
         MediaTypeError: it is neither JSON nor a form of parts.
-        DeadlineError: it took too long to come.
     """
     settings = http.app.state.service.settings
-    try:
-        said, files = await asyncio.wait_for(_received(http), settings.max_seconds)
-    except (asyncio.TimeoutError, TimeoutError):
-        raise late(settings.max_seconds) from None
+    said, files = await _taken_apart(http, most_files=settings.max_images + 1)
     body = await asyncio.to_thread(parse, BatchBody, said, limits=settings)
     if files is not None:
         _require_fitting(body, files)
     return body, files
 
 
-async def _received(http: Request) -> tuple[bytes | str, dict[str, bytes] | None]:
-    most = http.app.state.service.settings.max_images
-    match media_type(http):
-        case "application/json":
-            return await http.body(), None
-        case "multipart/form-data":
-            parts = await read_parts(http, most_files=most + 1, most_fields=1)
-        case _:
-            raise MediaTypeError("a body of this kind is not read", hint=KINDS_HINT)
+async def _taken_apart(
+    http: Request, *, most_files: int
+) -> tuple[bytes | str, dict[str, bytes] | None]:
+    parts = await received(http, most_files=most_files, hint=KINDS_HINT)
+    if isinstance(parts, bytes):
+        return parts, None
     if "batch" not in parts:
         raise FieldError("there is no part `batch`", hint=KINDS_HINT, field="batch")
     said = parts.pop("batch")
     files = {name: part for name, part in parts.items() if isinstance(part, bytes)}
     for name in parts.keys() - files.keys():
         raise FieldError(
-            f"`{name[:40]}` is a file, got text", hint="Send it with a file name", field=name[:40]
+            f"`{name[:SHOWN]}` is a file, got text",
+            hint="Send it with a file name",
+            field=name[:SHOWN],
         )
     return said, files
 
@@ -206,7 +206,7 @@ def _require_fitting(body: BatchBody, files: Mapping[str, bytes]) -> None:
     for number, image in enumerate(body.images):
         if image.image is not None and image.image not in files:
             raise FieldError(
-                f"there is no part `{image.image[:40]}`",
+                f"there is no part `{image.image[:SHOWN]}`",
                 hint="In a form of parts `image` is the name of the part that has it",
                 field=f"images.{number}.image",
             )
@@ -214,7 +214,7 @@ def _require_fitting(body: BatchBody, files: Mapping[str, bytes]) -> None:
     for name in files:
         if name not in named:
             raise FieldError(
-                f"no image is in the part `{name[:40]}`",
+                f"no image is in the part `{name[:SHOWN]}`",
                 hint="Ask something of it, or leave it out",
-                field=name[:40],
+                field=name[:SHOWN],
             )

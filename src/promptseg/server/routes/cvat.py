@@ -5,7 +5,6 @@ The shapes are those that `cvat/apps/lambda_manager` sends to the functions in `
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import numpy as np
@@ -18,15 +17,18 @@ from promptseg.masks import RunLength
 from promptseg.prompts import Points, Prompt
 from promptseg.requests import SegmentRequest
 from promptseg.server import answering
-from promptseg.server.access import Admitted
-from promptseg.server.adapters import REFUSALS, ForeignWords, described, image_in, read_json
-from promptseg.server.bodies import picture_of
+from promptseg.server.access import Placed
+from promptseg.server.adapters import REFUSALS, ForeignWords, image_in
+from promptseg.server.answers import written
+from promptseg.server.bodies import picture_of, read_json
+from promptseg.server.documents import described
 from promptseg.server.refusals import field
 from promptseg.server.schemas import Limited, PointWords
 
 router = APIRouter(prefix="/adapters/cvat", tags=["adapters"], responses=REFUSALS)
 
 PointList = Annotated[list[PointWords], Limited("max_points")]
+HEAD, TAIL = b'{"mask":[', b"]}"
 BOX_HINT = "`obj_bbox` is [[x0, y0], [x1, y1]] or [x0, y0, x1, y1], or empty"
 
 
@@ -61,29 +63,36 @@ class Drawn(BaseModel):
 
 
 @router.post("", response_model=Drawn, openapi_extra=described(Interaction))
-async def interact(http: Request, caller: Admitted) -> Response:
+async def interact(http: Request, caller: Placed) -> Response:
     """Draw one object of an image for CVAT: points on it and off it, and a box round it."""
     service = http.app.state.service
     body = await read_json(http, Interaction)
     prompt = body.prompt()
-    picture = await picture_of(service, caller, body, await image_in("image", body.image))
+    data = await image_in("image", body.image)
+    picture = await picture_of(service, caller, body, data)
+    # They are large, and the model may be long in coming to this.
+    del body, data
     asked = SegmentRequest.of(picture.pixels, prompt)
     answered = await answering.answer(service, http, caller, asked, picture.name)
     # Some 24 MB for a photo of 12 megapixels, which nothing else is to wait for.
-    content = await asyncio.to_thread(drawn, answered.masks.runs[0])
+    content = await written(drawn, answered.masks.runs[0])
     return Response(content, media_type="application/json")
 
 
 def drawn(run: RunLength) -> bytes:
     """Write a mask as JSON, `{"mask": [[0, 1], ...]}`, without a number of Python for each pixel.
 
-    Every row is as long as any other in this JSON, so the rows are one array of letters.
+    Every row is as long as any other in this JSON, so the rows are one array of letters, within
+    that of all letters.
     """
     height, width = run.size
-    rows = np.full((height, 2 * width + 2), ord(","), np.uint8)
+    each = 2 * width + 2
+    letters = np.full(len(HEAD) + height * each - 1 + len(TAIL), ord(","), np.uint8)
+    rows = letters[len(HEAD) :][: height * each].reshape(height, each)
     rows[:, 0], rows[:, -2] = ord("["), ord("]")
-    rows[:, 1:-2:2] = run.to_mask() + np.uint8(ord("0"))
-    return b'{"mask":[' + rows.tobytes()[:-1] + b"]}"
+    np.add(run.to_mask(), np.uint8(ord("0")), out=rows[:, 1:-2:2])
+    letters[: len(HEAD)], letters[-len(TAIL) :] = list(HEAD), list(TAIL)
+    return letters.tobytes()
 
 
 def _box(corners: list[PointWords | float]) -> Box:

@@ -17,9 +17,11 @@ from promptseg.geometry import Size
 from promptseg.requests import SegmentRequest
 from promptseg.results import Masks
 from promptseg.server import answering, label_studio
-from promptseg.server.access import Admitted, Known
-from promptseg.server.adapters import REFUSALS, ForeignWords, described, read_json
-from promptseg.server.bodies import picture_of
+from promptseg.server.access import Known, Placed
+from promptseg.server.adapters import REFUSALS, ForeignWords
+from promptseg.server.answers import written
+from promptseg.server.bodies import picture_of, read_json
+from promptseg.server.documents import described
 from promptseg.server.label_studio import Tags
 from promptseg.server.problems import documented
 from promptseg.server.refusals import FieldError, field
@@ -122,7 +124,7 @@ async def webhook(caller: Known) -> dict[str, str]:
 @router.post(
     "/predict", response_model=Predictions, responses=REFUSALS, openapi_extra=described(Predict)
 )
-async def predict(http: Request, caller: Admitted) -> Response:
+async def predict(http: Request, caller: Placed) -> Response:
     """Draw the object that was clicked on; tasks without a context get no regions."""
     service = http.app.state.service
     body = await read_json(http, Predict)
@@ -140,13 +142,16 @@ async def predict(http: Request, caller: Admitted) -> Response:
             hint="Send the task that was drawn on",
             field="tasks",
         )
-    tags = label_studio.tags(body.label_config, target=asked.target)
+    # A configuration may be long enough to keep the event loop from all others.
+    tags = await asyncio.to_thread(label_studio.tags, body.label_config, target=asked.target)
     data = await asyncio.to_thread(_image, body.tasks[0], tags, service.settings)
     picture = await picture_of(service, caller, body, data)
+    # They are large, and the model may be long in coming to this.
+    del body, data
     prompt = label_studio.prompt(asked, Size(*picture.pixels.shape[:2]))
     request = SegmentRequest.of(picture.pixels, prompt)
     answered = await answering.answer(service, http, caller, request, picture.name)
-    content = await asyncio.to_thread(_written, answered.masks, tags, asked.label, version)
+    content = await written(_written, answered.masks, tags, asked.label, version)
     return Response(content, media_type="application/json")
 
 

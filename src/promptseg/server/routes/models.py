@@ -46,11 +46,9 @@ async def models(http: Request, caller: Known) -> ModelsBody:
 
 def described(model: Model) -> ModelBody:
     """Describe a model to a caller."""
-    usage = model.usage()
-    verbs = ["segment", "everything"] if usage.objects else []
     return ModelBody(
         name=model.name,
-        verbs=[*verbs, "find"] if usage.concepts else verbs,
+        verbs=list(model.verbs),
         image_side=model.spec.image_side,
         device=str(model.runtime.device),
         dtype=str(model.runtime.dtype).removeprefix("torch."),

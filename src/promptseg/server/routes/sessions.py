@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Request
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from promptseg.engine.scheduler import Answered
@@ -22,22 +20,17 @@ from promptseg.prompts import Points, Prompt
 from promptseg.requests import SegmentRequest
 from promptseg.results import Masks
 from promptseg.server.access import Admitted, Known
-from promptseg.server.adapters import described, read_json
-from promptseg.server.answering import answer, late, timed
-from promptseg.server.answers import MaskWords, SizeWords, masks_body, respond
-from promptseg.server.bodies import picture_of, prompt_of, read
-from promptseg.server.documents import answers_masks, takes
+from promptseg.server.answering import answer, due, remaining, timed
+from promptseg.server.answers import MaskWords, SizeWords, masks_body, respond, written
+from promptseg.server.bodies import picture_of, prompt_of, read, read_json
+from promptseg.server.documents import answers_masks, described, takes
+from promptseg.server.folder import LONGEST_NAME
 from promptseg.server.keys import Caller
+from promptseg.server.option_words import Words, options_of, with_options
 from promptseg.server.pictures import Picture
 from promptseg.server.problems import documented
-from promptseg.server.schemas import (
-    Base64,
-    Format,
-    OneObject,
-    Words,
-    options_of,
-    with_options,
-)
+from promptseg.server.pyramid import TILE, levels
+from promptseg.server.schemas import Base64, Format, OneObject
 from promptseg.server.sessions import Sessions, State
 
 if TYPE_CHECKING:
@@ -61,6 +54,12 @@ class OpenWords(Words):
     image: Base64 | None = Field(
         default=None, description="The bytes of an image file, in base64; or send them as a part."
     )
+    folder_image: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=LONGEST_NAME,
+        description="In place of an image: the name of one in the annotator's folder.",
+    )
     format: Format = Field(default="rle", description="What each mask is given as.")
 
 
@@ -78,6 +77,13 @@ class AcceptBody(Words):
     )
 
 
+class PyramidWords(BaseModel):
+    """How an image is cut into squares, at its full size and at halves of it."""
+
+    levels: int = Field(description="How many sizes there are; level 0 is the full one.")
+    tile: int = Field(description="Pixels of a square each way, but at the far edges.")
+
+
 class SessionBody(BaseModel):
     """An open session."""
 
@@ -86,6 +92,7 @@ class SessionBody(BaseModel):
     expires_in: float = Field(description="Seconds until it is closed if nobody asks for it.")
     steps: int = Field(description="How many steps can be taken back.")
     objects: int = Field(description="How many objects are done.")
+    pyramid: PyramidWords = Field(description="Its image as squares, for a page that shows it.")
 
 
 class SessionsBody(BaseModel):
@@ -145,7 +152,7 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"], lifespan=sweeping)
             "headers": {"Location": {"description": "Its address.", "schema": {"type": "string"}}},
             "links": LINKS,
         },
-        **documented(401, 413, 415, 422, 429, 503, 504),
+        **documented(401, 404, 413, 415, 422, 429, 503, 504),
     },
     openapi_extra=takes(OpenBody),
 )
@@ -157,6 +164,8 @@ async def open_session(http: Request, caller: Admitted) -> Response:
     service: Service = http.app.state.service
     body, data = await read(http, OpenBody)
     with timed(http, "decode"):
+        if body.folder_image is not None:
+            data = await http.app.state.annotator.read(body.folder_image)
         picture = await picture_of(service, caller, body, data)
     state = State(picture=picture, options=options_of(body, SegmentOptions), format=body.format)
     name = service.sessions.open(caller.owner, state)
@@ -184,7 +193,7 @@ async def list_sessions(http: Request, caller: Known) -> SessionsBody:
     "/{id}",
     responses={
         200: {"model": StateBody, "description": "All of it."},
-        **documented(401, 404, 422, 429, 503),
+        **documented(401, 404, 422, 429, 503, 504),
     },
     operation_id="show_session",
 )
@@ -193,7 +202,7 @@ async def show_session(http: Request, caller: Admitted, name: Name) -> Response:
     sessions: Sessions = http.app.state.service.sessions
     state = sessions.get(caller.owner, name)
     body = _session_body(name, state, sessions.seconds)
-    content = await run_in_threadpool(_whole, body, state)
+    content = await written(_whole, body, state, until=due(http))
     return Response(content, media_type="application/json")
 
 
@@ -222,7 +231,7 @@ async def add_prompt(http: Request, caller: Admitted, name: Name) -> Response:
     service: Service = http.app.state.service
     service.sessions.get(caller.owner, name)
     words = await read_json(http, OneObject)
-    async with _turn(service, caller, name):
+    async with _turn(http, caller, name):
         state = service.sessions.get(caller.owner, name)
         with timed(http, "decode"):
             new = await prompt_of(service, caller, words, state.size)
@@ -231,7 +240,7 @@ async def add_prompt(http: Request, caller: Admitted, name: Name) -> Response:
             state.picture.pixels, (state.steps.asked(new),), asking(state.options)
         )
         answered = await answer(service, http, caller, asked, state.picture.name)
-        state = await run_in_threadpool(state.answered, new, answered.masks)
+        state = await asyncio.to_thread(state.answered, new, answered.masks)
         service.sessions.put(caller.owner, name, state)
     return await respond(http, answered._replace(masks=state.masks), format=state.format)
 
@@ -240,7 +249,7 @@ async def add_prompt(http: Request, caller: Admitted, name: Name) -> Response:
 async def undo(http: Request, caller: Admitted, name: Name) -> Response:
     """Take the last step back; the answer is that of before, without masks where none is left."""
     service: Service = http.app.state.service
-    async with _turn(service, caller, name):
+    async with _turn(http, caller, name):
         state = service.sessions.get(caller.owner, name).undone()
         service.sessions.put(caller.owner, name, state)
     return await _shown(http, state, state.masks)
@@ -258,7 +267,7 @@ async def accept(http: Request, caller: Admitted, name: Name) -> Response:
     service: Service = http.app.state.service
     service.sessions.get(caller.owner, name)
     words = await read_json(http, AcceptBody)
-    async with _turn(service, caller, name):
+    async with _turn(http, caller, name):
         state = service.sessions.get(caller.owner, name).accept(
             label=words.label, mask=words.mask, max_objects=service.settings.max_objects
         )
@@ -282,7 +291,7 @@ async def drop_object(
 ) -> None:
     """Drop an object that was done; later ones move up."""
     service: Service = http.app.state.service
-    async with _turn(service, caller, name):
+    async with _turn(http, caller, name):
         state = service.sessions.get(caller.owner, name).without(number)
         service.sessions.put(caller.owner, name, state)
 
@@ -298,20 +307,10 @@ async def _look_at(service: Service, http: Request, caller: Caller, picture: Pic
     await answer(service, http, caller, asked, picture.name)
 
 
-@asynccontextmanager
-async def _turn(service: Service, caller: Caller, name: str) -> AsyncIterator[None]:
-    """Wait for one's turn with a session.
-
-    Raises:
-        SessionError: it is not there, or not the caller's.
-        OverloadedError: too many wait.
-        DeadlineError: it took longer than a request may take.
-    """
-    begun = time.monotonic()
-    async with service.sessions.turn(caller.owner, name):
-        if time.monotonic() - begun > service.settings.max_seconds:
-            raise late(service.settings.max_seconds)
-        yield
+def _turn(http: Request, caller: Caller, name: str) -> AbstractAsyncContextManager[None]:
+    """Wait for one's turn with a session, for no longer than the request may still take."""
+    sessions: Sessions = http.app.state.service.sessions
+    return sessions.turn(caller.owner, name, seconds=remaining(http))
 
 
 async def _shown(http: Request, state: State, masks: Masks) -> Response:
@@ -326,17 +325,22 @@ def _session_body(name: str, state: State, expires_in: float) -> SessionBody:
         expires_in=round(expires_in, 3),
         steps=len(state.steps),
         objects=len(state.objects),
+        pyramid=PyramidWords(levels=levels(state.size), tile=TILE),
     )
 
 
-def _whole(body: SessionBody, state: State) -> bytes:
-    """Write all of a session, which takes a while for large masks."""
+def _whole(body: SessionBody, state: State, *, until: float) -> bytes:
+    """Write all of a session, which takes a while for large masks.
+
+    Raises:
+        DeadlineError: that goes on after `until`, by `time.monotonic`.
+    """
     return to_json(
         {
             **body.model_dump(),
             "prompt": _said(state.steps.prompt),
-            "current": masks_body(state.masks, state.format),
-            "accepted": masks_body(state.accepted, state.format),
+            "current": masks_body(state.masks, state.format, until=until),
+            "accepted": masks_body(state.accepted, state.format, until=until),
         }
     )
 

@@ -5,10 +5,7 @@ Each mistake is a test in `tests/server/test_tutorial_mistakes.py`.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import time
-from io import BytesIO
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -26,11 +23,14 @@ from promptseg.requests import EverythingRequest, SegmentRequest
 from promptseg.requests import Request as Asked
 from promptseg.results import Masks
 from promptseg.server import answering
-from promptseg.server.access import Admitted
-from promptseg.server.adapters import REFUSALS, described, image_in, read_json
-from promptseg.server.bodies import picture_of
+from promptseg.server.access import Placed
+from promptseg.server.adapters import REFUSALS, image_in
+from promptseg.server.answers import as_png, written
+from promptseg.server.bodies import picture_of, read_json
+from promptseg.server.documents import described
+from promptseg.server.option_words import Words
 from promptseg.server.refusals import FieldError, field
-from promptseg.server.schemas import BoxWords, Label, Limited, PointWords, Words
+from promptseg.server.schemas import BoxWords, Label, Limited, PointWords
 
 router = APIRouter(tags=["adapters"], responses=REFUSALS)
 
@@ -121,7 +121,7 @@ class TutorialAnswer(BaseModel):
 
 
 @router.post("/segment", response_model=TutorialAnswer, openapi_extra=described(TutorialWords))
-async def segment(http: Request, caller: Admitted) -> Response:
+async def segment(http: Request, caller: Placed) -> Response:
     """Answer a client of the tutorial. New clients are better served by `/v1/segment`."""
     began = time.perf_counter()
     service = http.app.state.service
@@ -129,13 +129,15 @@ async def segment(http: Request, caller: Admitted) -> Response:
     question = body.question()
     data = await image_in("image_base64", body.image_base64)
     picture = await picture_of(service, caller, body, data)
+    # They are large, and the model may be long in coming to this.
+    del body, data
     asked: Asked
     if isinstance(question, EverythingOptions):
         asked = EverythingRequest(picture.pixels, question)
     else:
         asked = SegmentRequest(picture.pixels, *question)
     answered = await answering.answer(service, http, caller, asked, picture.name)
-    content = await asyncio.to_thread(_written, passing(answered.masks), began)
+    content = await written(_written, passing(answered.masks), began, answering.due(http))
     return Response(content, media_type="application/json")
 
 
@@ -148,15 +150,17 @@ def png(run: RunLength) -> str:
     """Write a mask as a PNG file in grey, 0 and 255, in base64."""
     canvas = np.zeros(run.size, np.uint8)
     paint(canvas, run, 255)
-    file = BytesIO()
     # Masks are so plain that more effort makes them hardly smaller.
-    Image.fromarray(canvas).save(file, format="PNG", compress_level=1)
-    return base64.b64encode(file.getvalue()).decode()
+    return as_png(Image.fromarray(canvas), effort=1)
 
 
-def _written(masks: Masks, began: float) -> bytes:
+def _written(masks: Masks, began: float, until: float) -> bytes:
+    pictures = []
+    for run in masks.runs:
+        answering.require_time(until)
+        pictures.append(png(run))
     answer = TutorialAnswer(
-        masks_base64=[png(run) for run in masks.runs],
+        masks_base64=pictures,
         scores=[round(score, 6) for score in masks.scores.tolist()],
         num_masks=len(masks),
         inference_time_ms=round((time.perf_counter() - began) * 1000, 2),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from promptseg.engine.digest import Name
 from promptseg.engine.scheduler import Answered
 from promptseg.requests import Request as Asked
-from promptseg.server.access import Admitted
+from promptseg.server.access import Placed
 from promptseg.server.answering import answer, timed
 from promptseg.server.answers import respond
 from promptseg.server.bodies import picture_of, read, request_of
@@ -45,7 +45,7 @@ router = APIRouter(prefix="/v1", tags=["verbs"])
 
 
 @router.post("/segment", responses=answers_masks(), openapi_extra=takes(SegmentBody))
-async def segment(http: Request, caller: Admitted) -> Response:
+async def segment(http: Request, caller: Placed) -> Response:
     """Which pixels are this object? Say it with points, a box, a hint, or a mix.
 
     Several `objects` of one image are answered together.
@@ -54,7 +54,7 @@ async def segment(http: Request, caller: Admitted) -> Response:
 
 
 @router.post("/find", responses=answers_masks(), openapi_extra=takes(FindBody))
-async def find(http: Request, caller: Admitted) -> Response:
+async def find(http: Request, caller: Placed) -> Response:
     """Where is every such thing? Say it with a phrase, with boxes of examples, or both."""
     return await _answered(http, caller, FindBody)
 
@@ -64,7 +64,7 @@ async def find(http: Request, caller: Admitted) -> Response:
     responses=or_events(answers_masks(), EVENTS),
     openapi_extra=takes(EverythingBody),
 )
-async def everything(http: Request, caller: Admitted) -> Response:
+async def everything(http: Request, caller: Placed) -> Response:
     """What is in here? All regions of the image, best first.
 
     With `Accept: text/event-stream` it is told how far the search is until the result comes.

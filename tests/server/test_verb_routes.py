@@ -83,7 +83,7 @@ def test_an_answer_says_which_model_gave_it_and_how_long_each_stage_took(client)
     stages = ["read", "decode", "queue", "encode", "answer", "write", "total"]
     assert list(body["timings"]) == stages
     assert all(spent >= 0 for spent in body["timings"].values())
-    assert sum(body["timings"].values()) <= 2 * body["timings"]["total"] + 0.01
+    assert sum(body["timings"].values()) <= 2 * body["timings"]["total"] + 1
     said = answer.headers["Server-Timing"]
     assert [part.partition(";dur=")[0] for part in said.split(", ")] == stages
     assert body["model"] == "fake"
