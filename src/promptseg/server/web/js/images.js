@@ -81,15 +81,15 @@ function entry({ name, width, height, done, objects, problem }) {
 
 /** Opens what is wanted next, one at a time, and closes what is far away. */
 async function openNext(store) {
-  const state = store.get();
-  if (state.service.phase !== "ready" || opening.size) return;
-  const index = state.images.findIndex(({ key }) => key === state.current);
-  if (index < 0) return;
-  const near = state.images.slice(Math.max(0, index - KEPT_BEHIND), index + AHEAD + 1);
-  closeOthers(store, new Set(near.map(({ key }) => key)));
-  const wanted = state.images
+  if (store.get().service.phase !== "ready" || opening.size) return;
+  closeFar(store);
+  const { images, current, sessions } = store.get();
+  const index = images.findIndex(({ key }) => key === current);
+  // Whoever heard of what was closed may have begun to open the next.
+  if (index < 0 || opening.size) return;
+  const wanted = images
     .slice(index, index + AHEAD + 1)
-    .find(({ key, problem }) => !problem && !state.sessions[key]);
+    .find(({ key, problem }) => !problem && !sessions[key]);
   if (!wanted) return;
   try {
     await begin(store, wanted.key);
@@ -129,8 +129,13 @@ function leave(store) {
   }
 }
 
-function closeOthers(store, near) {
-  for (const [key, { id }] of Object.entries(store.get().sessions)) {
+function closeFar(store) {
+  const { images, current, sessions } = store.get();
+  const index = images.findIndex(({ key }) => key === current);
+  if (index < 0) return;
+  const some = images.slice(Math.max(0, index - KEPT_BEHIND), index + AHEAD + 1);
+  const near = new Set(some.map(({ key }) => key));
+  for (const [key, { id }] of Object.entries(sessions)) {
     // Whoever hears of one that is closed may have closed the next by now.
     if (near.has(key) || store.get().sessions[key]?.id !== id) continue;
     store.dispatch(sessionLost(key));
