@@ -114,12 +114,6 @@ def finder(tmp_path_factory):
         yield Finder(running.address, scene, ps.load(WEIGHTS, device="cpu"))
 
 
-only_finds = pytest.mark.xfail(
-    reason="a session does not open with a model that only finds: it is looked at with a point"
-)
-
-
-@only_finds
 def test_things_are_found_by_name(finder, desks):
     """They are those that the library finds, and get the name that they were found by."""
     thing = finder.scene.things[0]
@@ -147,7 +141,6 @@ def test_things_are_found_by_name(finder, desks):
     assert phrase in desk.ask("state.labels.map(({ name }) => name)")
 
 
-@only_finds
 def test_things_are_found_by_an_example(finder, desks):
     """Boxes round one thing, and with Alt round another, are asked as they are drawn."""
     desk = desks(finder.address)

@@ -299,8 +299,11 @@ async def drop_object(
 async def _look_at(service: Service, http: Request, caller: Caller, picture: Picture) -> None:
     """Have an image encoded, so that its features are there when the first question comes.
 
-    A question is the way to it, and the one about a point costs next to nothing.
+    A question is the way to it, and the one about a point costs next to nothing; a model that
+    answers none looks when it is asked what to find.
     """
+    if "segment" not in service.model.verbs:
+        return
     height, width = picture.pixels.shape[:2]
     middle = Prompt(points=Points([(width / 2, height / 2)]))
     asked = SegmentRequest(picture.pixels, (middle,))
