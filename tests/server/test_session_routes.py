@@ -269,12 +269,16 @@ def test_there_are_so_many_sessions_at_most():
         opened(client)
 
 
-def test_a_model_that_answers_no_clicks_opens_no_session():
-    """It says so at once, and nothing is kept."""
+def test_a_model_that_answers_no_clicks_finds_in_a_session():
+    """Its image is there to be asked about by phrase; a click is refused, and says why."""
     with serving(FakeFinder()) as client:
-        answer = client.post("/v1/sessions", json={"image": png(red())})
-        assert "answers no points or boxes" in error_of(answer, 422)["message"]
-        assert _listed(client) == []
+        opened = client.post("/v1/sessions", json={"image": png(red())})
+        assert opened.status_code == 201
+        name = opened.json()["id"]
+        click = client.post(f"/v1/sessions/{name}/prompts", json={"points": [[7, 7]]})
+        assert "answers no points or boxes" in error_of(click, 422)["message"]
+        found = client.post("/v1/find", json={"session": name, "text": "red"})
+        assert len(found.json()["masks"]) == 1
 
 
 def test_idle_sessions_are_swept_away():
