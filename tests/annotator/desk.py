@@ -71,7 +71,7 @@ class Desk:
         self.wait(f"names.currentImage(state)?.name === {quoted}")
         usable = "names.currentSession(state) && names.currentDocument(state)"
         self.wait(f"({usable}) || names.currentImage(state).problem")
-        assert self.ask(f"Boolean({usable})"), self.notices
+        assert not (problem := self.ask("names.currentImage(state).problem")), problem
         self.wait("state.viewport.width > 100")
 
     def at(self, x, y):

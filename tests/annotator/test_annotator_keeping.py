@@ -203,3 +203,20 @@ def test_without_a_folder_the_browser_keeps_images_too(tmp_path, desks):
         assert_same(desk.masks, before)
         desk.click(*SPOON)
         assert len(desk.objects) == 2
+
+
+def test_an_image_that_is_opened_before_the_page_is_ready_is_kept_too(tmp_path, desks):
+    """Whoever is quicker than the service finds the image again all the same."""
+    with running(tmp_path) as service:
+        desk = desks(service.address, forgives=[404])
+        held = []
+        desk.page.route("**/v1/models", lambda route: held.append(route), times=1)
+        desk.page.reload()
+        desk.page.locator("input[type=file]").first.set_input_files(COFFEE)
+        desk.wait("state.images.length === 1")
+        held[0].continue_()
+        desk.ready("coffee.jpg")
+        desk.saved()
+        desk.page.wait_for_timeout(400)
+        desk.page.reload()
+        desk.ready("coffee.jpg")

@@ -16,7 +16,10 @@ import { currentImage, placeOf } from "./state.js";
 
 const PAUSE_MS = 300;
 
-/** Bring back what `startPageSaving` kept when the page had the same folder, or none. */
+/**
+ * Bring back what `startPageSaving` kept when the page had the same folder, or none.
+ * @returns {Promise<object[]>} the images that the browser has kept
+ */
 export async function restorePage(store, database) {
   const kept = (await database.read("page", placeOf(store.get())).catch(() => null)) ?? {};
   const images = await keptImages(store, database).catch(() => []);
@@ -28,7 +31,9 @@ export async function restorePage(store, database) {
   if (kept.tidy) store.dispatch(tidyChanged(kept.tidy));
   if (kept.tool) store.dispatch(toolChosen(kept.tool));
   if (images.length) store.dispatch(imagesAdded(images));
-  if (kept.current) returnTo(store, kept);
+  // Whoever has opened an image meanwhile stays with it.
+  if (kept.current && store.get().current === null) returnTo(store, kept);
+  return images;
 }
 
 /** Keep what changes, some time after it does. */

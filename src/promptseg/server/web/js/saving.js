@@ -88,9 +88,9 @@ export async function startSaving(store) {
   });
   document.addEventListener("visibilitychange", () => document.hidden && flush());
 
-  await restorePage(store, database);
+  const kept = await restorePage(store, database);
   startPageSaving(store, database);
-  startStripSaving(store, database);
+  startStripSaving(store, database, kept);
   return { load, flush, objectsOf: (key) => objectsOf(store, load, key) };
 }
 

@@ -21,10 +21,13 @@ export async function keptImages(store, database) {
   );
 }
 
-/** Keep the browser's images as they come, change and go. */
-export function startStripSaving(store, database) {
+/**
+ * Keep the browser's images as they come, change and go.
+ * @param {object[]} kept those that are kept already; another may have come while they were read
+ */
+export function startStripSaving(store, database, kept) {
   const place = placeOf(store.get());
-  const noted = new Map(ofBrowser(store.get()).map((image) => [image.key, image]));
+  const noted = new Map(kept.map((image) => [image.key, image]));
   const came = new Map([...noted.keys()].map((key, index) => [key, index - noted.size]));
   let busy = Promise.resolve();
   const later = (work) => {
