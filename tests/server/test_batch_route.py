@@ -494,15 +494,15 @@ def test_a_search_tells_how_far_it_is_before_it_has_ended(make_service):
     """Progress comes while points are still being asked; then comes the same body as without it."""
     network = Gated(free=AHEAD + 8)
     service = make_service(network)
-    said = {"image": text(RED), "points_per_side": 5, **ALL}
+    said = {"image": text(RED), "points_per_side": 10, **ALL}
     with served(service) as address:
         url = f"{address}/v1/everything"
         with httpx.stream("POST", url, json=said, headers=STREAM, timeout=30) as response:
             events = events_of(response.iter_lines())
             name, first = next(events)
             assert name == "progress"
-            assert first["total"] == 25
-            assert 0 < first["done"] < 25
+            assert first["total"] == 100
+            assert 0 < first["done"] < 100
             network.may_go.set()
             *steps, (last, result) = events
         assert {name for name, _ in steps} <= {"progress"}
