@@ -224,6 +224,7 @@ def test_points_are_those_that_were_said(said):
             SegmentBody,
             '{"hint": {"size": [2, 2], "counts": [3]}}',
             "hint",
+            "run lengths that cannot be read: "
             "the runs of a mask of 2 x 2 (width x height) must sum to 4, got 3",
         ),
         (

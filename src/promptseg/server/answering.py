@@ -53,14 +53,16 @@ async def answer(
     except DeadlineError:
         # Its own words are of the time that was left.
         raise late(service.settings.max_seconds) from None
-    for stage, spent in (
-        ("queue", answered.waited),
-        ("encode", answered.encode),
-        ("answer", answered.answer),
-    ):
-        service.metrics.stage(stage, spent)
-        timings(http)[stage] = spent
+    timings(http).update(stages(service, answered))
     return answered
+
+
+def stages(service: Service, answered: Answered) -> dict[str, float]:
+    """Return the seconds that the model's stages took of a request, and count them."""
+    spent = {"queue": answered.waited, "encode": answered.encode, "answer": answered.answer}
+    for stage, seconds in spent.items():
+        service.metrics.stage(stage, seconds)
+    return spent
 
 
 async def attended(http: Request, future: Future[Answered], *, seconds: float) -> Answered:

@@ -26,7 +26,7 @@ from pydantic_core import CoreSchema, PydanticOmit, core_schema
 from promptseg.batch import VERBS
 from promptseg.engine.scheduler import Answered
 from promptseg.errors import OverloadedError, PromptError
-from promptseg.server.answering import late
+from promptseg.server.answering import late, stages
 from promptseg.server.answers import DECIMALS, MasksBody, answer_body, written
 from promptseg.server.bodies import request_of
 from promptseg.server.keys import Caller
@@ -339,13 +339,7 @@ class Run:
             )
 
         answered = await asyncio.wrap_future(await self._patiently(submitted))
-        spent = {
-            "queue": answered.waited,
-            "encode": answered.encode,
-            "answer": answered.answer,
-        }
-        for stage, seconds in spent.items():
-            service.metrics.stage(stage, seconds)
+        spent = stages(service, answered)
         return await written(
             answer_body,
             answered,

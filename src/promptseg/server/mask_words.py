@@ -22,7 +22,12 @@ SCHEMA = {
             "minItems": 2,
             "maxItems": 2,
         },
-        "counts": {"type": "string"},
+        "counts": {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            ]
+        },
     },
     "required": ["size", "counts"],
     "additionalProperties": False,
@@ -55,16 +60,26 @@ def require_pixels(size: Size, most: int) -> None:
         )
 
 
-def _run_length(value: object, info: ValidationInfo) -> RunLength:
+def run_length(value: object) -> RunLength:
+    """Read COCO's run lengths.
+
+    Raises:
+        PromptError: they are none.
+    """
     if not isinstance(value, dict):
         raise PromptError("a mask is an object with `size` and `counts`")
     if unknown := [key for key in value if key not in ("size", "counts")]:
         raise PromptError(f"run lengths have `size` and `counts`, no `{unknown[0]:.40}`")
     try:
-        run = RunLength.from_coco(value)
+        return RunLength.from_coco(value)
     except (MaskError, UnicodeEncodeError) as error:
         hint = error.hint if isinstance(error, MaskError) else None
         raise PromptError(f"run lengths that cannot be read: {error}", hint=hint) from None
+
+
+def _bounded(value: object, info: ValidationInfo) -> RunLength:
+    """Read run lengths of no more pixels than the service takes."""
+    run = run_length(value)
     require_pixels(run.size, getattr(info.context, "max_pixels", run.size.height * run.size.width))
     return run
 
@@ -76,7 +91,7 @@ class _Read:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Make a mask of whatever comes, or refuse it."""
-        return core_schema.with_info_plain_validator_function(_run_length)
+        return core_schema.with_info_plain_validator_function(_bounded)
 
 
 Rle = Annotated[RunLength, _Read(), WithJsonSchema(SCHEMA)]

@@ -6,6 +6,7 @@ remembered, and one more step costs one question to the model, one less none.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections import OrderedDict
@@ -94,7 +95,8 @@ async def replay(
         Whatever `ask` does.
     """
     plain = replace(options, logits=False, tidy=TidyOptions())
-    keys = keys_of(prompts, plain, name)
+    # A base is a mask of the image's size, and takes some milliseconds to be named.
+    keys = await asyncio.to_thread(keys_of, prompts, plain, name)
     count, known = replays.longest(keys)
     steps = Steps()
     for said in prompts[:count]:

@@ -21,11 +21,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from promptseg.concepts import MOST_LETTERS, Concept
-from promptseg.errors import MaskError, PromptError
+from promptseg.errors import PromptError
 from promptseg.geometry import Box
 from promptseg.masks import RunLength
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions, TidyOptions
 from promptseg.prompts import Points
+from promptseg.server.mask_words import SCHEMA, run_length
 from promptseg.server.option_words import WIDEST, Words, whole, with_options
 from promptseg.server.refusals import FieldError, field
 
@@ -92,14 +93,7 @@ def decoded(value: object) -> bytes:
 
 def _hint(value: object) -> RunLength | bytes:
     """Take COCO's run lengths, or base64 of a black and white PNG."""
-    if not isinstance(value, dict):
-        return decoded(value)
-    if unknown := [key for key in value if key not in ("size", "counts")]:
-        raise PromptError(f"run lengths have `size` and `counts`, no `{unknown[0]:.40}`")
-    try:
-        return RunLength.from_coco(value)
-    except MaskError as error:
-        raise PromptError(str(error), hint=error.hint) from None
+    return run_length(value) if isinstance(value, dict) else decoded(value)
 
 
 def _as_box(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -107,41 +101,10 @@ def _as_box(value: tuple[float, float, float, float]) -> tuple[float, float, flo
     return value
 
 
-Base64 = Annotated[
-    bytes,
-    PlainValidator(decoded),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4}),
-]
+BASE64 = {"type": "string", "contentEncoding": "base64", "minLength": 4}
+Base64 = Annotated[bytes, PlainValidator(decoded), WithJsonSchema(BASE64)]
 Hint = Annotated[
-    RunLength | bytes,
-    PlainValidator(_hint),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {
-                    "type": "object",
-                    "title": "Run lengths",
-                    "properties": {
-                        "size": {
-                            "type": "array",
-                            "items": {"type": "integer", "minimum": 1},
-                            "minItems": 2,
-                            "maxItems": 2,
-                        },
-                        "counts": {
-                            "anyOf": [
-                                {"type": "string"},
-                                {"type": "array", "items": {"type": "integer", "minimum": 0}},
-                            ]
-                        },
-                    },
-                    "required": ["size", "counts"],
-                    "additionalProperties": False,
-                },
-                {"type": "string", "contentEncoding": "base64", "minLength": 4},
-            ]
-        }
-    ),
+    RunLength | bytes, PlainValidator(_hint), WithJsonSchema({"anyOf": [SCHEMA, BASE64]})
 ]
 Coordinate = Annotated[float, Field(ge=-WIDEST, le=WIDEST)]
 PointWords = tuple[Coordinate, Coordinate]
