@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from promptseg.nn.sam3.clicker import folded
 from promptseg.nn.sam3.config import ClickerConfig
+from promptseg.nn.sam3.neck import folded
 from sam2_prompts import KINDS, asked, together
 from small_sam3 import CLICKER_ONLY, IMAGES_ONLY, small_sam3
 
@@ -111,8 +112,9 @@ def test_the_neck_is_narrowed_as_it_would_be_after(ours, pixels):
     clicker = ours.clicker
     with torch.inference_mode():
         cells = ours.trunk(pixels)
-        quick, levels = clicker._narrowed(cells), clicker.neck(cells)
         decoder = clicker.mask_decoder
+        levels = clicker.neck(cells)
+        quick = clicker.neck(cells, fine=decoder.narrow4, middle=decoder.narrow8)
         fine = decoder.narrow4(levels.fine.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         middle = decoder.narrow8(levels.middle.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     assert_close(quick.fine, fine, atol=1e-5, rtol=0)
@@ -158,3 +160,18 @@ def test_shapes_are_those_of_transformers_tracker():
         name: each.shape for name, each in theirs.items() if name not in idle
     }
     assert PUBLISHED.clicker == ClickerConfig()
+
+
+def test_threads_look_at_images_at_the_same_time(ours, pixels):
+    """Nothing of the network changes while it looks, so nobody sees what another has half done."""
+
+    def look(image):
+        with torch.inference_mode():
+            return ours.encode(pixels[image : image + 1]).image(0)
+
+    alone = [look(0), look(1)]
+    asked = [0, 1] * 20
+    with ThreadPoolExecutor(4) as executor:
+        for image, seen in zip(asked, executor.map(look, asked), strict=True):
+            for grid, expected in zip(seen, alone[image], strict=True):
+                assert_close(grid, expected, atol=1e-5, rtol=1e-5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from promptseg.nn.outputs import Judgement, PromptTensors
 from promptseg.nn.parts.mask_decoder import DecoderFeatures, MaskDecoder
@@ -33,9 +32,14 @@ class Clicker(nn.Module):
         self.memory = memory_of(channels, own.memory)
 
     def prepare(self, cells: Float[Tensor, "b h w width"]) -> DecoderFeatures:
-        """Work out what no prompt changes, as of images of which nothing is remembered."""
-        levels, prompts = self._narrowed(cells), self.prompt_encoder
-        return self.mask_decoder.prepare(
+        """Work out what no prompt changes, as of images of which nothing is remembered.
+
+        The convolutions that end the neck and those that narrow its maps for the decoder have
+        nothing between them, so each two are one.
+        """
+        decoder, prompts = self.mask_decoder, self.prompt_encoder
+        levels: Levels = self.neck(cells, fine=decoder.narrow4, middle=decoder.narrow8)
+        return decoder.prepare(
             levels.coarse + self.no_memory[0, 0],
             levels.fine,
             levels.middle,
@@ -46,28 +50,3 @@ class Clicker(nn.Module):
     def judge(self, features: DecoderFeatures, prompts: PromptTensors) -> Judgement:
         """Score the candidates of `n` prompts on the features of one image, and draw none."""
         return self.mask_decoder.judge(features, self.prompt_encoder(prompts))
-
-    def _narrowed(self, cells: Float[Tensor, "b h w width"]) -> Levels:
-        """Make the neck's maps, the finer two as narrow as the decoder wants them.
-
-        The convolutions that end the neck and those that narrow its maps have nothing between them,
-        so each two are one.
-        """
-        neck, decoder = self.neck, self.mask_decoder
-        ends = {"fine": (neck.fine, decoder.narrow4), "middle": (neck.middle, decoder.narrow8)}
-        weights: dict[str, Tensor] = {}
-        for name, (level, narrow) in ends.items():
-            weight, bias = folded(level.mix, narrow)
-            weights |= {f"{name}.mix.weight": weight, f"{name}.mix.bias": bias}
-        levels: Levels = functional_call(neck, weights, (cells,))
-        return levels
-
-
-def folded(first: nn.Conv2d, second: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of one convolution that does what two do, the second of 1 x 1."""
-    assert first.bias is not None
-    assert second.bias is not None
-    matrix = second.weight[:, :, 0, 0].float()
-    weight = torch.einsum("om,mikl->oikl", matrix, first.weight.float())
-    bias = matrix @ first.bias.float() + second.bias.float()
-    return weight.to(first.weight.dtype), bias.to(first.weight.dtype)

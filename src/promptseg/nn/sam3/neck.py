@@ -34,9 +34,15 @@ class Neck(nn.Module):
         self.middle = Doubled(width, channels)
         self.coarse = Level(width, channels)
 
-    def forward(self, cells: Float[Tensor, "b h w width"]) -> Levels:
-        """Make three maps of one."""
-        return Levels(self.fine(cells), self.middle(cells), self.coarse(cells))
+    def forward(
+        self,
+        cells: Float[Tensor, "b h w width"],
+        *,
+        fine: nn.Conv2d | None = None,
+        middle: nn.Conv2d | None = None,
+    ) -> Levels:
+        """Make three maps of one; `fine` and `middle`, of 1 x 1, follow on the maps they name."""
+        return Levels(self.fine(cells, fine), self.middle(cells, middle), self.coarse(cells))
 
 
 class Level(nn.Module):
@@ -51,8 +57,12 @@ class Level(nn.Module):
         """Make a map of the same side."""
         return self._mixed(linear(cells, self.narrow.weight[:, :, 0, 0], self.narrow.bias))
 
-    def _mixed(self, cells: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w _"]:
-        mixed: Tensor = self.mix(cells.permute(0, 3, 1, 2))
+    def _mixed(
+        self, cells: Float[Tensor, "b h w c"], then: nn.Conv2d | None = None
+    ) -> Float[Tensor, "b h w _"]:
+        """Mix, and narrow in the same step where that follows, as nothing is between the two."""
+        weight, bias = folded(self.mix, then) if then else (self.mix.weight, self.mix.bias)
+        mixed = functional.conv2d(cells.permute(0, 3, 1, 2), weight, bias, padding=1)
         return mixed.permute(0, 2, 3, 1)
 
     def _narrowed(
@@ -77,9 +87,11 @@ class Doubled(Level):
         super().__init__(width // 2, channels)
         self.enlarge = nn.ConvTranspose2d(width, width // 2, kernel_size=2, stride=2)
 
-    def forward(self, cells: Float[Tensor, "b h w width"]) -> Float[Tensor, "b 2*h 2*w c"]:
-        """Make a map of twice the side."""
-        return self._mixed(self._narrowed(cells, self.enlarge))
+    def forward(
+        self, cells: Float[Tensor, "b h w width"], then: nn.Conv2d | None = None
+    ) -> Float[Tensor, "b 2*h 2*w _"]:
+        """Make a map of twice the side; `then`, of 1 x 1, follows."""
+        return self._mixed(self._narrowed(cells, self.enlarge), then)
 
 
 class Quadrupled(Level):
@@ -90,15 +102,27 @@ class Quadrupled(Level):
         self.enlarge = nn.ConvTranspose2d(width, width // 2, kernel_size=2, stride=2)
         self.again = nn.ConvTranspose2d(width // 2, width // 4, kernel_size=2, stride=2)
 
-    def forward(self, cells: Float[Tensor, "b h w width"]) -> Float[Tensor, "b 4*h 4*w c"]:
-        """Make a map of four times the side."""
+    def forward(
+        self, cells: Float[Tensor, "b h w width"], then: nn.Conv2d | None = None
+    ) -> Float[Tensor, "b 4*h 4*w _"]:
+        """Make a map of four times the side; `then`, of 1 x 1, follows."""
         assert self.enlarge.bias is not None
         parts = linear(cells, as_product(self.enlarge), self.enlarge.bias.repeat(4))
         doubled = spread_out(functional.gelu(parts))
-        return self._mixed(self._narrowed(doubled, self.again))
+        return self._mixed(self._narrowed(doubled, self.again), then)
 
 
 def spread_out(cells: Float[Tensor, "b h w parts"]) -> Float[Tensor, "b 2*h 2*w parts/4"]:
     """Put the four parts of every cell, in reading order, in its place as cells."""
     parts = torch.unflatten(cells, 3, (2, 2, -1))  # b h w y x c
     return parts.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def folded(first: nn.Conv2d, second: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of one convolution that does what two do, the second of 1 x 1."""
+    assert first.bias is not None
+    assert second.bias is not None
+    matrix = second.weight[:, :, 0, 0].float()
+    weight = torch.einsum("om,mikl->oikl", matrix, first.weight.float())
+    bias = matrix @ first.bias.float() + second.bias.float()
+    return weight.to(first.weight.dtype), bias.to(first.weight.dtype)
