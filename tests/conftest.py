@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from places import ROOT
 
 # Before torch loads: two workers on two cores are quicker than a pool that waits for itself.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# No test is about how quick a machine is, and one may be busy.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -285,12 +285,12 @@ def test_an_empty_batch_has_no_answers(model, network):
 
 
 def test_answers_come_before_the_next_image_is_read(model, network, tmp_path):
-    """A few images at a time: on a CPU one."""
+    """A few images at a time: on a CPU one for each core."""
     batch = ps.Batch()
-    first = batch.image(SCENE).find("red")
+    first = [batch.image(SCENE.copy()).find("red") for _ in range(model.usage().images)]
     second = batch.image(tmp_path / "later.png").find("red")
     stream = model.stream(batch)
-    assert next(stream).id == first
+    assert [next(stream).id for _ in first] == first
     Image.fromarray(SCENE).save(tmp_path / "later.png")
     name, outcome = next(stream)
     assert name == second

@@ -247,7 +247,7 @@ class Model:
 
     def _stream(self, asked: Sequence[tuple[AnyImage, Sequence[Query]]]) -> Iterator[Answered]:
         asked = [(image, queries) for image, queries in asked if queries]
-        for group in chunks(asked, self._verbs.encoder.limits.images):
+        for group in chunks(asked, self._verbs.images):
             names: list[str] = []
             requests: list[Request] = []
             for image, queries in group:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from fake_network import FakeNetwork
 from promptseg.engine.cache import FeatureCache
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import Segmenter
+
+
+@pytest.fixture
+def two_threads():
+    """Torch with two threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -48,10 +50,16 @@ def test_chunks_keep_order_and_bound():
     assert list(chunks([], 3)) == []
 
 
-def test_a_cpu_takes_one_at_a_time():
-    """So that company changes no bit there."""
+@pytest.mark.parametrize(
+    ("side", "cores", "abreast"),
+    [(384, 1, 1), (384, 2, 2), (384, 16, 16), (384, 17, 1), (1024, 4, 4), (1024, 5, 1)],
+)
+def test_a_cpu_takes_one_at_a_time_or_one_on_each_core(monkeypatch, side, cores, abreast):
+    """So that company changes no bit; side by side, where memory holds as many as there are."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     cpu = Runtime(torch.device("cpu"), torch.float32)
-    assert Limits.of(cpu, SPEC) == Limits(images=1, objects=1, concepts=1)
+    spec = replace(SPEC, image_side=side)
+    assert Limits.of(cpu, spec) == Limits(images=1, objects=1, concepts=1, abreast=abreast)
 
 
 @pytest.mark.parametrize(

@@ -496,7 +496,7 @@ def test_callers_do_not_share_an_error(rig):
 @pytest.mark.parametrize("everything", [True, False])
 def test_a_crash_is_told_and_recovered_from(rig, caplog, everything):
     """What ends a thread ends what it had in hand; what waits, and what comes, is answered."""
-    rig = rig(failure=SystemExit("enough"))
+    rig = rig(failure=SystemExit("enough"), together=1)
     rig.busy()
     request = EverythingRequest(POISON, COARSE) if everything else FindRequest.of(POISON, "red")
     lost, kept, long = rig.scheduler.submit(request), rig.click(), rig.search()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -38,9 +40,9 @@ COARSE = EverythingOptions(
 )
 
 
-def verbs_of(network=None, *, images=1, objects=1, concepts=1, cache_bytes=2**20):
+def verbs_of(network=None, *, images=1, objects=1, concepts=1, abreast=1, cache_bytes=2**20):
     """Put a network behind the engine, with limits of one's own."""
-    limits = Limits(images=images, objects=objects, concepts=concepts)
+    limits = Limits(images=images, objects=objects, concepts=concepts, abreast=abreast)
     return Verbs(network or FakeBoth(), CPU, FeatureCache(cache_bytes), limits=limits)
 
 
@@ -92,7 +94,7 @@ ASKED = st.sampled_from(
 @settings(deadline=None, max_examples=15)
 @given(
     st.lists(st.tuples(ASKED, st.sampled_from(IMAGES)), max_size=9),
-    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 7)),
+    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 7), st.integers(1, 2)),
     st.sampled_from([0, 2**20]),
     st.randoms(use_true_random=False),
 )
@@ -100,11 +102,9 @@ def test_a_mixed_batch_equals_its_queries_one_by_one(asked, limits, cache_bytes,
     """Whatever the verbs, their order and number, how many at a time, and what is kept."""
     requests = [ask(image) for ask, image in asked]
     alone = [shown(answers_of(verbs_of(), [request])[0]) for request in requests]
-    images, objects, concepts = limits
     network = FakeBoth(room=chance.choice([2, 1000]))
-    verbs = verbs_of(
-        network, images=images, objects=objects, concepts=concepts, cache_bytes=cache_bytes
-    )
+    parts = dict(zip(("images", "objects", "concepts", "abreast"), limits, strict=True))
+    verbs = verbs_of(network, **parts, cache_bytes=cache_bytes)
     assert [shown(each) for each in answers_of(verbs, requests)] == alone
     order = list(range(len(requests)))
     chance.shuffle(order)
@@ -112,8 +112,9 @@ def test_a_mixed_batch_equals_its_queries_one_by_one(asked, limits, cache_bytes,
     assert [shown(each) for each in shuffled] == [alone[place] for place in order]
 
 
+@pytest.mark.parametrize("abreast", [1, 2])
 @pytest.mark.parametrize("cache_bytes", [0, 2**20])
-def test_each_image_is_encoded_once_whatever_the_verbs(cache_bytes):
+def test_each_image_is_encoded_once_whatever_the_verbs(cache_bytes, abreast):
     """Also with nothing kept, and for equal pixels; each phrase is read once."""
     network = FakeBoth()
     requests = [
@@ -126,7 +127,7 @@ def test_each_image_is_encoded_once_whatever_the_verbs(cache_bytes):
             find(image, "blue", "green"),
         )
     ]
-    answers_of(verbs_of(network, cache_bytes=cache_bytes), requests)
+    answers_of(verbs_of(network, cache_bytes=cache_bytes, abreast=abreast), requests)
     assert network.encoded == [1, 1]
     assert sorted(phrase for some in network.was_read for phrase in some) == [
         "blue",
@@ -151,6 +152,54 @@ def test_answers_come_as_soon_as_they_are_known():
     assert network.encoded == [1]
     assert next(running).request == 2
     assert network.encoded == [1, 1]
+
+
+def test_images_are_looked_at_side_by_side_where_every_core_has_one(two_threads):
+    """Neither of two begins to be answered before both are looked at; a lone one needs no other."""
+    together = threading.Barrier(2)
+
+    class Meeting(FakeBoth):
+        def encode(self, pixels):
+            together.wait(30)
+            return super().encode(pixels)
+
+    requests = [SegmentRequest.of(image, POINT) for image in IMAGES[:2]]
+    alone = [shown(answers_of(verbs_of(), [request])[0]) for request in requests]
+    verbs = verbs_of(Meeting(), abreast=2)
+    assert [shown(each) for each in answers_of(verbs, requests)] == alone
+    assert verbs.images == 2
+    lone = verbs_of(FakeBoth(), abreast=2)
+    assert [shown(each) for each in answers_of(lone, requests[:1])] == alone[:1]
+
+
+def test_where_memory_runs_out_side_by_side_images_come_in_turn(two_threads):
+    """What did not fit beside another is asked again by itself, and so are all from then on."""
+    inside, most = [], []
+
+    class Narrow(FakeBoth):
+        def encode(self, pixels):
+            inside.append(1)
+            most.append(len(inside))
+            try:
+                time.sleep(0.05)
+                if len(inside) > 1:
+                    raise MemoryError
+                return super().encode(pixels)
+            finally:
+                inside.pop()
+
+    verbs = verbs_of(Narrow(), abreast=2)
+    requests = [SegmentRequest.of(image, POINT) for image in IMAGES[:2]]
+    alone = [shown(answers_of(verbs_of(), [request])[0]) for request in requests]
+    for _ in range(8):
+        assert [shown(each) for each in answers_of(verbs, requests)] == alone
+        verbs.encoder.cache.clear()
+        if verbs.images == 1:
+            break
+    assert verbs.images == 1
+    most.clear()
+    assert [shown(each) for each in answers_of(verbs, requests)] == alone
+    assert max(most) == 1
 
 
 def test_a_request_that_does_not_fit_fails_alone():

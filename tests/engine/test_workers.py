@@ -11,15 +11,6 @@ import torch
 from promptseg.engine.workers import Crew
 
 
-@pytest.fixture
-def two_threads():
-    """Torch with two threads, whatever the machine has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_each_works_on_one_core_and_nobody_else_does(two_threads):
     """In a worker torch has one thread, in the caller and in new threads it has what it had."""
     seen = []

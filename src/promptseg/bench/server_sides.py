@@ -174,7 +174,8 @@ def _round(service: Service, network: str) -> Service:
     """Put another model into a service."""
     settings, runtime = service.settings, service.model.runtime
     service.scheduler.close(seconds=0.0)
-    model = Model(network, make_network(network, runtime), runtime, cache=FeatureCache(CACHE_BYTES))
+    placed = run.apart(lambda: make_network(network, runtime))
+    model = Model(network, placed, runtime, cache=FeatureCache(CACHE_BYTES))
     scheduler = model.scheduler(run.limits_of(settings), on_batch=service.metrics.batch)
     return replace(service, model=model, scheduler=scheduler)
 

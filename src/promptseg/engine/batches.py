@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
+
 from promptseg.engine.digest import Name
 from promptseg.engine.runtime import Runtime
+from promptseg.engine.workers import MOST
 from promptseg.nn.protocol import NetworkSpec
 from promptseg.requests import Request
 from promptseg.shapes import ImageArray
@@ -25,27 +28,40 @@ BYTES_PER_CELL = 640
 BYTES_PER_CONCEPT_CELL = 3072
 
 
+# What images that a CPU's cores look at side by side may take together: sixteen cores with a square
+# of 384, four with one of 1024.
+ABREAST_BYTES = 4 * 2**30
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much is computed at a time: images encoded, objects decoded and concepts found."""
+    """How much is computed at a time: images encoded, objects decoded and concepts found.
+
+    `abreast` are images that are worked on side by side, each by one core of a CPU, where there are
+    as many of them.
+    """
 
     images: int
     objects: int
     concepts: int = 1
+    abreast: int = 1
 
     @classmethod
     def of(cls, runtime: Runtime, spec: NetworkSpec) -> Limits:
         """Return what suits a device.
 
-        On a CPU one of each: a batch saves little there, and less than objects side by side on its
-        cores (`Segmenter.crew`). Elsewhere as many as half of the free memory is planned to hold.
+        On a CPU one of each: a batch saves little there, and less than images or objects side by
+        side on its cores (`workers.py`); images where all cores have one, and memory holds as many.
+        Elsewhere as many as half of the free memory is planned to hold.
         """
+        image_bytes = BYTES_PER_PIXEL * spec.image_side**2
         if runtime.device.type == "cpu":
-            return cls(images=1, objects=1)
+            cores = torch.get_num_threads()
+            fit = cores <= min(MOST, ABREAST_BYTES // image_bytes)
+            return cls(images=1, objects=1, abreast=cores if fit else 1)
         free = runtime.free_bytes()
         if free is None:
             return cls(images=1, objects=MOST_OBJECTS // 4, concepts=MOST_CONCEPTS // 4)
-        image_bytes = BYTES_PER_PIXEL * spec.image_side**2
         object_bytes = BYTES_PER_CELL * spec.mask_side**2
         concept_bytes = BYTES_PER_CONCEPT_CELL * spec.mask_side**2
         return cls(

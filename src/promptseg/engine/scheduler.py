@@ -163,7 +163,7 @@ class Scheduler:
 
     def _answer_round(self) -> None:
         """Answer about as many requests as may be worked on together, before a search's turn."""
-        images, most = self._verbs.encoder.limits.images, self._tickets.limits.together
+        images, most = self._verbs.images, self._tickets.limits.together
         left = most
         while left > 0 and (taken := self._tickets.take(most, images=images)):
             left -= len(taken)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from promptseg.engine.batches import ImageWork, Limits, chunks, plan
@@ -17,6 +18,7 @@ from promptseg.engine.finder import Finder, Wanted, together
 from promptseg.engine.portions import FULL
 from promptseg.engine.runtime import Runtime
 from promptseg.engine.segmenter import Segmenter
+from promptseg.engine.workers import Crew
 from promptseg.errors import OutOfMemoryError, PromptError, PromptsegError
 from promptseg.nn.outputs import ImageFeatures
 from promptseg.nn.protocol import Encoding, Findable, Promptable
@@ -34,7 +36,7 @@ class Usage:
 
     `cache_hits` are images that were there, or being encoded, when they were asked about, and
     `cache_misses` those that were not. `free_bytes` is None where the device does not tell it, as a
-    CPU. `images`, `objects` and `concepts` are those encoded, decoded and found together; they
+    CPU. `images`, `objects` and `concepts` are those looked at, decoded and found together; they
     halve where memory has run out, and are 0 where the network cannot do it.
     """
 
@@ -92,6 +94,13 @@ class Verbs:
             else Encoder(network, runtime, cache, limits=limits)
         )
         self._finder = Finder(network, self.encoder) if isinstance(network, Findable) else None
+        self._crew = Crew()
+        self._abreast = self.encoder.limits.abreast
+
+    @property
+    def images(self) -> int:
+        """How many images are worked on together; halved where memory has run out."""
+        return max(self.encoder.portions.most, self._abreast)
 
     @property
     def segmenter(self) -> Segmenter:
@@ -136,7 +145,7 @@ class Verbs:
             cache_hits=encoder.cache.hits,
             cache_misses=encoder.cache.misses,
             free_bytes=encoder.runtime.free_bytes(),
-            images=encoder.portions.most,
+            images=self.images,
             objects=self._segmenter.objects if self._segmenter else 0,
             concepts=self._finder.concepts if self._finder else 0,
         )
@@ -147,9 +156,10 @@ class Verbs:
         """Answer requests of all kinds, and hand out each answer as soon as it is known.
 
         Each image is encoded once, a few at a time; then its objects are decoded together, its
-        concepts found together, and its regions looked for. Company changes no answer beyond
-        rounding. A request that fails harms no other: its error is its outcome. `names` are those
-        of the requests' images, where they are known.
+        concepts found together, and its regions looked for. On a CPU that has an image for each of
+        its cores, each works on one. Company changes no answer beyond rounding. A request that
+        fails harms no other: its error is its outcome. `names` are those of the requests' images,
+        where they are known.
         """
         sound = []
         for number, request in enumerate(requests):
@@ -164,7 +174,8 @@ class Verbs:
                 yield Ended(number, self._nothing(request))
         known = None if names is None else [names[number] for number in sound]
         work = plan([requests[number] for number in sound], known, digest=self.encoder.digest)
-        for group in chunks(work, self.encoder.limits.images):
+
+        def answers(group: Sequence[ImageWork]) -> Iterator[Ended]:
             begun = time.perf_counter()
             images = self._encode(group)
             encode = time.perf_counter() - begun
@@ -174,8 +185,28 @@ class Verbs:
                     yield from (Ended(number, image, Spent(encode)) for number in asked)
                 else:
                     yield from self._timed(self._answer(image, asked), encode)
+
+        groups = list(chunks(work, self.encoder.limits.images))
+        if 1 < self._abreast <= len(groups):
+            yield from self._side_by_side(groups, answers)
+        else:
+            yield from chain.from_iterable(map(answers, groups))
         if logger.isEnabledFor(logging.DEBUG):  # asking a device for its free memory takes time
             logger.debug("answered %d requests; %s", len(requests), self.usage())
+
+    def _side_by_side(
+        self,
+        groups: Sequence[Sequence[ImageWork]],
+        answers: Callable[[Sequence[ImageWork]], Iterator[Ended]],
+    ) -> Iterator[Ended]:
+        """Answer images on a core each; from where memory runs out on, one after the other."""
+        found = self._crew.in_order(lambda group: list(answers(group)), groups)
+        for group, ended in zip(groups, found, strict=True):
+            if any(isinstance(each.outcome, OutOfMemoryError) for each in ended):
+                self._abreast = 1
+                yield from answers(group)
+            else:
+                yield from ended
 
     def _timed(self, answers: Iterator[Ended], encode: float) -> Iterator[Ended]:
         begun = time.perf_counter()
