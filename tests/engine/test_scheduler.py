@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from functools import partial
@@ -31,7 +32,7 @@ from promptseg.errors import (
     PromptError,
     PromptsegError,
 )
-from promptseg.options import EverythingOptions
+from promptseg.options import EverythingOptions, SegmentOptions, TidyOptions
 from promptseg.prompts import Points
 from promptseg.requests import EverythingRequest, FindRequest, SegmentRequest
 
@@ -137,11 +138,16 @@ def shown(masks):
 
 
 def various(images):
-    """Requests of all verbs: five about each image, and for everything of the first."""
+    """Requests of all verbs: five about each image, and long ones about the first."""
     clicks = [[Points([(x, 5)]), POINT] for x in (1, 5, 9)]
     phrases = [["red"], ["blue", "red"]]
+    grid = [Points([(x, y)]) for x in range(1, 14, 3) for y in range(1, 14, 3)]
+    lawn = Points([(x % 14, x // 14) for x in range(0, 196, 2)])
     return [
         EverythingRequest(images[0], COARSE),
+        SegmentRequest.of(images[0], grid, SegmentOptions(tidy=TidyOptions(max_iou=0.5))),
+        SegmentRequest.of(images[1], [lawn] * 4),
+        FindRequest.of(images[0], ["red", "blue", "a red", "red", "blue"]),
         *(SegmentRequest.of(image, prompts) for image in images for prompts in clicks),
         *(FindRequest.of(image, concepts) for image in images for concepts in phrases),
     ]
@@ -425,6 +431,58 @@ def test_a_search_goes_on_under_a_stream_of_clicks(rig):
     assert max(np.diff(steps)) <= 3
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda image: SegmentRequest.of(image, [POINT] * 20),
+        lambda image: SegmentRequest.of(image, [Points([(7, 7)] * 100)] * 12),
+        lambda image: FindRequest.of(image, ["red", "blue"] * 3),
+    ],
+)
+def test_nobody_waits_for_the_whole_of_a_long_request(rig, ask):
+    """A click that comes while its objects, or concepts, are answered has its turn in between."""
+    rig = rig()
+    network, ended = rig.network, []
+    for name in ("decode", "find"):
+        answer = getattr(network, name)
+
+        def slow(*asked, answer=answer):
+            time.sleep(0.02)
+            return answer(*asked)
+
+        setattr(network, name, slow)
+    rig.open()
+    long = rig.scheduler.submit(ask(rig.image()))
+    long.add_done_callback(lambda _: ended.append("long"))
+    assert network.begun.acquire(timeout=LONG)
+    for _ in range(3):
+        rig.click().result(LONG)
+        ended.append("click")
+    assert isinstance(long.result(LONG), Answered)
+
+    assert ended[:2] == ["click", "click"]
+
+
+def test_a_long_request_ends_between_two_of_its_objects(rig):
+    """Where nobody waits for it any more the rest of them is left."""
+    rig = rig()
+    count = 200
+    seen, decode = [], rig.network.decode
+
+    def slow(*asked):
+        seen.append(1)
+        time.sleep(0.01)
+        return decode(*asked)
+
+    rig.network.decode = slow
+    rig.open()
+    long = rig.scheduler.submit(SegmentRequest.of(rig.image(), [POINT] * count), seconds=0.3)
+    with pytest.raises(DeadlineError):
+        long.result(LONG)
+    rig.click().result(LONG)
+    assert len(seen) < count
+
+
 def test_few_searches_go_on_at_a_time_in_turn(rig):
     """Four searches take steps one after the other; a fifth begins when one has ended."""
     rig = rig()
@@ -599,7 +657,7 @@ def test_closing_ends_searches_that_have_begun(rig):
     with pytest.raises(OverloadedError):
         search.result(LONG)
     rig.scheduler.close()
-    assert not rig.scheduler._searches
+    assert not rig.scheduler._begun
 
 
 def test_closing_under_load_ends_every_future(rig):

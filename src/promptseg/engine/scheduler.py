@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from numbers import Real
@@ -16,12 +16,11 @@ from time import perf_counter
 from typing import TypeAlias, TypeVar
 
 from promptseg.engine.digest import Name
-from promptseg.engine.everything import Progress, Search
+from promptseg.engine.piecemeal import Pieces, pieces
 from promptseg.engine.tickets import Answered, Load, OnProgress, QueueLimits, Ticket, Tickets
 from promptseg.engine.verbs import Outcome, Spent, Verbs, failure_of
 from promptseg.errors import ConfigError, PromptError, PromptsegError
-from promptseg.requests import EverythingRequest, Request
-from promptseg.results import Masks
+from promptseg.requests import Request
 
 __all__ = ["DEFAULT", "Answered", "Load", "OnBatch", "QueueLimits", "Scheduler"]
 
@@ -32,27 +31,43 @@ logger = logging.getLogger(__name__)
 
 DEFAULT = QueueLimits()
 # Each holds the features of its image, and those that go on side by side all take longer for it.
-MOST_SEARCHES = 4
+MOST_BEGUN = 4
 # Seconds in which what was taken on may end when the interpreter does.
 AT_EXIT = 2.0
 
 
 @dataclass
-class Going:
-    """A search that has begun: what is left of it, and the seconds it has had."""
+class Begun:
+    """A long request that has begun: what is left of it, and the seconds it has had.
+
+    `encode` is None until its image was looked at.
+    """
 
     ticket: Ticket
-    steps: Generator[Progress | None, None, Masks]
-    encode: float = 0.0
+    pieces: Pieces
+    encode: float | None = None
     answer: float = 0.0
+
+    def count(self, seconds: float) -> None:
+        """Count a piece, of which the first is to look at the image."""
+        if self.encode is None:
+            self.encode = seconds
+        else:
+            self.answer += seconds
+
+    @property
+    def spent(self) -> Spent:
+        """The seconds it has had."""
+        return Spent(self.encode or 0.0, self.answer)
 
 
 class Scheduler:
     """Answers the requests of any number of threads with one of its own, until it is closed.
 
     What waits is answered together; nothing waits for company. Clients take turns, each with its
-    requests in order. A search for everything goes on step by step, one between any two rounds of
-    other work, so that neither waits for the other to end.
+    requests in order. What takes long, as a search for everything or hundreds of objects, goes on
+    piece by piece, one between any two rounds of other work, so that neither waits for the other to
+    end.
 
     Raises:
         ConfigError: the limits are not `QueueLimits`.
@@ -66,8 +81,8 @@ class Scheduler:
         self._verbs = verbs
         self._on_batch = on_batch
         self._tickets = Tickets(limits)
-        self._searches: deque[Going] = deque()
-        # Of the thread that answers alone, as are the searches.
+        self._begun: deque[Begun] = deque()
+        # Of the thread that answers alone, as is what has begun.
         self._in_hand: list[Ticket] = []
         self._crashes = 0
         self._threads = [
@@ -152,17 +167,17 @@ class Scheduler:
         """Answer what is short, then take a step of what is long, over and over."""
         # Where this begins anew a crash has left something.
         self._end_in_hand()
-        while self._tickets.await_work(busy=bool(self._searches)):
+        while self._tickets.await_work(busy=bool(self._begun)):
             self._answer_round()
-            self._begin_searches()
-            if self._searches:
-                self._go_on(self._searches.popleft())
-        for going in self._searches:
-            going.steps.close()
-        self._searches.clear()
+            self._begin_long()
+            if self._begun:
+                self._go_on(self._begun.popleft())
+        for begun in self._begun:
+            begun.pieces.close()
+        self._begun.clear()
 
     def _answer_round(self) -> None:
-        """Answer about as many requests as may be worked on together, before a search's turn."""
+        """Answer about as many requests as may be worked on together, before a long one's turn."""
         images, most = self._verbs.images, self._tickets.limits.together
         left = most
         while left > 0 and (taken := self._tickets.take(most, images=images)):
@@ -187,57 +202,36 @@ class Scheduler:
         self._end_in_hand(failure)
         self._tickets.pace.add(perf_counter() - begun, len(wanted))
 
-    def _begin_searches(self) -> None:
-        """Drop searches that nobody waits for, and begin others in their place."""
-        for going in list(self._searches):
-            if not self._tickets.is_wanted(going.ticket):
-                self._searches.remove(going)
+    def _begin_long(self) -> None:
+        """Drop long requests that nobody waits for, and begin others in their place."""
+        for begun in list(self._begun):
+            if not self._tickets.is_wanted(begun.ticket):
+                self._begun.remove(begun)
                 # What its threads have begun ahead is waited for, and its image let go of, here.
-                going.steps.close()
-        while len(self._searches) < MOST_SEARCHES and (ticket := self._tickets.take_search()):
-            self._searches.append(Going(ticket, self._look(ticket)))
+                begun.pieces.close()
+        while len(self._begun) < MOST_BEGUN and (ticket := self._tickets.take_long()):
+            self._begun.append(Begun(ticket, pieces(self._verbs, ticket.request, ticket.name)))
 
-    def _go_on(self, going: Going) -> None:
-        """Take a step of a search; if it goes on, it stands behind the others from now on."""
-        self._in_hand = [going.ticket]
-        begun = perf_counter()
+    def _go_on(self, begun: Begun) -> None:
+        """Answer a piece; if there are more, it stands behind the others from now on."""
+        ticket = begun.ticket
+        self._in_hand = [ticket]
+        start = perf_counter()
         try:
-            progress = next(going.steps)
+            progress = next(begun.pieces)
         except StopIteration as ended:
-            spent = Spent(going.encode, going.answer + perf_counter() - begun)
-            self._hand_out(going.ticket, ended.value, spent)
+            begun.count(perf_counter() - start)
+            self._hand_out(ticket, ended.value, begun.spent)
         except Exception as error:  # noqa: BLE001 - it is told to the one who asked
-            self._tickets.end(going.ticket, failure_of(error))
+            self._tickets.end(ticket, failure_of(error))
         else:
-            self._account(going, progress, perf_counter() - begun)
-            self._searches.append(going)
+            begun.count(perf_counter() - start)
+            self._begun.append(begun)
+            if progress is not None and self._tickets.is_wanted(ticket):
+                _tell(ticket.progress, progress)
         self._in_hand = []
-        has_ended = not self._tickets.is_wanted(going.ticket)
-        self._tickets.pace.add(perf_counter() - begun, int(has_ended))
-
-    def _account(self, going: Going, progress: Progress | None, seconds: float) -> None:
-        """Count the seconds of a step, and tell who asked how far the search has come."""
-        if progress is None:
-            going.encode += seconds
-            return
-        going.answer += seconds
-        if self._tickets.is_wanted(going.ticket):
-            _tell(going.ticket.progress, progress)
-
-    def _look(self, ticket: Ticket) -> Generator[Progress | None, None, Masks]:
-        """Look for everything; the first step, which has no progress, is to look at the image.
-
-        Raises:
-            OutOfMemoryError: there is not enough memory for one crop or one point alone.
-        """
-        request = ticket.request
-        assert isinstance(request, EverythingRequest)
-        names = None if ticket.name is None else [ticket.name]
-        [seen] = self._verbs.encoder.encode([request.image], names)
-        yield None
-        search = Search(self._verbs.segmenter, request, seen=seen)
-        yield from search
-        return search.masks()
+        has_ended = not self._tickets.is_wanted(ticket)
+        self._tickets.pace.add(perf_counter() - start, int(has_ended))
 
     def _hand_out(self, ticket: Ticket, outcome: Outcome, spent: Spent) -> None:
         if isinstance(outcome, Exception):

@@ -111,7 +111,7 @@ class Segmenter:
         for each, masks in zip(asked, self._decode(image, asked), strict=True):
             found[each.request][each.place] = masks
         return [
-            _together([parts[place] for place in sorted(parts)], image.size, request.options)
+            joined([parts[place] for place in sorted(parts)], image.size, request.options)
             for request, parts in zip(requests, found, strict=True)
         ]
 
@@ -119,8 +119,14 @@ class Segmenter:
         self, image: EncodedImage, prompts: Sequence[Prompt], options: SegmentOptions
     ) -> Masks:
         """Answer checked prompts on an encoded image, in order, as many at a time as `segment`."""
+        return joined(list(self.answers(image, prompts, options)), image.size, options)
+
+    def answers(
+        self, image: EncodedImage, prompts: Sequence[Prompt], options: SegmentOptions
+    ) -> Iterator[Masks]:
+        """Answer checked prompts on an encoded image in order, untidied, each as it is known."""
         asked = [Asked(0, place, prompt, options) for place, prompt in enumerate(prompts)]
-        return _together(list(self._decode(image, asked)), image.size, options)
+        return self._decode(image, asked)
 
     @property
     def objects(self) -> int:
@@ -168,7 +174,7 @@ class Segmenter:
         )
 
 
-def _together(answers: Sequence[Masks], size: Size, options: SegmentOptions) -> Masks:
+def joined(answers: Sequence[Masks], size: Size, options: SegmentOptions) -> Masks:
     """Join the answers to the prompts of one request and tidy them."""
     masks = Masks.concatenate(answers) if answers else Masks.empty(size)
     return tidy(masks, options.tidy)

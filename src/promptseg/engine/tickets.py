@@ -10,16 +10,17 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
 from promptseg.engine.digest import Name
 from promptseg.engine.everything import Progress
+from promptseg.engine.piecemeal import is_long
 from promptseg.engine.turns import Turns
 from promptseg.errors import DeadlineError, OverloadedError, PromptsegError
 from promptseg.options.checks import require_count
-from promptseg.requests import EverythingRequest, Request
+from promptseg.requests import Request
 from promptseg.results import Masks
 
 OnProgress: TypeAlias = Callable[[Progress], object]
@@ -98,6 +99,11 @@ class Ticket:
     def due(self) -> float:
         """When it is too late for an answer."""
         return self.since + self.seconds
+
+    @cached_property
+    def is_long(self) -> bool:
+        """Whether it is answered a piece at a time."""
+        return is_long(self.request)
 
     @property
     def image(self) -> Name | int:
@@ -187,7 +193,7 @@ class Tickets:
             return not self._stopped
 
     def take(self, most: int, *, images: int) -> list[Ticket]:
-        """Take those whose turn it is, about so many images, unless they are searches.
+        """Take those whose turn it is, about so many images, unless they take long.
 
         Together with more images they would gain nothing, and who comes meanwhile would have to
         wait for all of them.
@@ -202,8 +208,8 @@ class Tickets:
                 taken.append(self._short.take())
         return taken
 
-    def take_search(self) -> Ticket | None:
-        """Take the search for everything whose turn it is, if one waits."""
+    def take_long(self) -> Ticket | None:
+        """Take the one that takes long whose turn it is, if one waits."""
         with self._lock:
             return self._long.take() if self._long else None
 
@@ -256,7 +262,7 @@ class Tickets:
         return len(sizes) == 1 or sum(sizes.values()) <= self.limits.image_bytes
 
     def _line(self, ticket: Ticket) -> Turns[Ticket]:
-        return self._long if isinstance(ticket.request, EverythingRequest) else self._short
+        return self._long if ticket.is_long else self._short
 
     def _end(self, number: int, outcome: Answered | PromptsegError | None) -> None:
         """End a future once; None where it was cancelled.
