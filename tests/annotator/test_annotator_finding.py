@@ -161,3 +161,24 @@ def test_things_are_found_by_an_example(finder, desks):
         [mask_of(each["rle"]) for each in desk.ask("state.found?.masks ?? []")],
         list(masks.to_numpy()),
     )
+
+
+def test_a_model_that_only_finds_is_asked_for_nothing_else(finder, desks):
+    """Neither by button nor by key; what is drawn by hand needs no model."""
+    desk = desks(finder.address)
+    desk.ready("scene.png")
+    tools = desk.page.get_by_role("group", name="Tool", exact=True).get_by_role("button")
+    names = [tools.nth(index).get_attribute("aria-label") for index in range(tools.count())]
+    seen = [name for index, name in enumerate(names) if tools.nth(index).is_visible()]
+    assert seen == ["Brush", "Eraser", "Polygon", "Choose objects", "Find by name"]
+    desk.press("s", "r", "a")
+    assert desk.ask("state.tool") == "find"
+    desk.page.locator("#canvas").focus()
+    desk.press("ArrowLeft", "Space")
+    assert desk.objects == []
+    desk.press("b")
+    desk.drag((20, 20), (40, 30))
+    desk.press("Enter", "m")
+    desk.click(20, 20)
+    assert desk.active is not None
+    assert desk.notices == []

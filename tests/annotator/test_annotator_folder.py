@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import httpx
+from annotating import annotating
 from PIL import Image
 
 
@@ -49,3 +50,19 @@ def test_sessions_are_those_of_images_near_by(fill, desks, service, tmp_path):
     desk.page.reload()
     desk.ready("02.png")
     assert wait_until_quiet(desk, service) == ["02.png", "03.png", "04.png"]
+
+
+def test_a_service_with_room_for_one_image_troubles_nobody(desks, tmp_path):
+    """What cannot be looked at ahead waits until it is shown, and nothing is said of it."""
+    for index in range(4):
+        Image.new("RGB", (60, 40), (50 * index, 90, 120)).save(tmp_path / f"{index:02}.png")
+    with annotating(tmp_path, "--max-sessions", "1", log=tmp_path / "log") as service:
+        desk = desks(service.address, forgives=[429])
+        desk.ready("00.png")
+        desk.click(30, 20)
+        desk.page.wait_for_timeout(500)
+        desk.press("Enter", "PageDown")
+        desk.ready("01.png")
+        desk.click(30, 20)
+        assert len(desk.objects) == 1
+        assert desk.notices == []

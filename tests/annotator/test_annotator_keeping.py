@@ -59,6 +59,21 @@ def test_a_reload_loses_nothing(desk):
     assert len(desk.objects) == 1
 
 
+def test_a_polygon_goes_on_after_a_reload(desk):
+    """Its corners are there again, and the next ones close it."""
+    desk.press("p")
+    desk.click(50, 50)
+    desk.click(150, 50)
+    desk.page.reload()
+    desk.ready("coffee.jpg")
+    desk.wait("state.draft?.points.length === 2")
+    desk.click(150, 120)
+    desk.press("Enter")
+    [thing] = desk.objects
+    assert len(thing["edits"][0]["points"]) == 3
+    assert desk.masks[0].any()
+
+
 def test_it_is_kept_at_once(desk):
     """Whoever closes the page in the same moment finds all of it again."""
     desk.click(*CUP)
@@ -189,7 +204,7 @@ def test_a_folder_that_cannot_be_written_leaves_it_to_the_browser(photos, tmp_pa
 def test_without_a_folder_the_browser_keeps_images_too(tmp_path, desks):
     """An image that was opened in the page is there again with all that is drawn on it."""
     with running(tmp_path) as service:
-        desk = desks(service.address, forgives=[404])
+        desk = desks(service.address)
         desk.page.locator("input[type=file]").first.set_input_files(COFFEE)
         desk.ready("coffee.jpg")
         desk.click(*CUP)
@@ -208,7 +223,7 @@ def test_without_a_folder_the_browser_keeps_images_too(tmp_path, desks):
 def test_an_image_that_is_opened_before_the_page_is_ready_is_kept_too(tmp_path, desks):
     """Whoever is quicker than the service finds the image again all the same."""
     with running(tmp_path) as service:
-        desk = desks(service.address, forgives=[404])
+        desk = desks(service.address)
         held = []
         desk.page.route("**/v1/models", lambda route: held.append(route), times=1)
         desk.page.reload()

@@ -74,3 +74,32 @@ def test_what_is_written_in_a_field_is_no_key(desk):
     desk.page.keyboard.type("brass spoon 1")
     desk.press("Enter")
     assert desk.ask("[state.tool, state.label]") == ["click", "brass spoon 1"]
+
+
+def test_keys_of_one_letter_can_be_turned_off(desk):
+    """With Shift they are letters too; all others stay."""
+    desk.press("?")
+    desk.page.get_by_role("checkbox", name="Keys of one letter").uncheck()
+    desk.press("Escape")
+    desk.page.locator("#canvas").focus()
+    desk.click(285, 150)
+    desk.press("b", "Shift+L")
+    assert desk.ask("[state.tool, active.locked]") == ["click", False]
+    desk.press("Control+z")
+    assert desk.objects == []
+
+
+def test_a_label_gets_no_name_that_another_has(desk):
+    """That is said, and both stay; a free name is taken, and the focus goes on from there."""
+    desk.press_button("Edit labels")
+    field = desk.page.get_by_label("Name of cup", exact=True)
+    field.fill("spoon")
+    field.press("Enter")
+    dialog = desk.page.get_by_role("dialog")
+    assert "There is a label “spoon” already" in dialog.inner_text()
+    assert field.input_value() == "cup"
+    field.fill("mug")
+    field.press("Tab")
+    assert "already" not in dialog.inner_text()
+    assert desk.page.evaluate(FOCUS) in ("Name of mug", "Move mug up")
+    assert desk.ask("state.labels.map(({ name }) => name)")[:2] == ["mug", "spoon"]

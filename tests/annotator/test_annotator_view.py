@@ -34,6 +34,20 @@ def test_the_view_zooms_at_the_cursor_and_pans(desk):
     assert desk.objects == []
 
 
+def test_the_image_stays_where_it_is(fill, desks, service):
+    """Whatever the chosen tool, and the object that is made, have to be told; for fingers too."""
+    fill(ROOT / "examples" / "coffee.jpg")
+    desk = desks(service.address, has_touch=True)
+    desk.ready("coffee.jpg")
+    before = desk.page.locator("#canvas").bounding_box()
+    desk.click(285, 150)
+    for key in "srbepmaf":
+        desk.press(key)
+        assert desk.page.locator("#canvas").bounding_box() == before, key
+    desk.press("s", "Enter")
+    assert desk.page.locator("#canvas").bounding_box() == before
+
+
 def test_fingers_say_zoom_and_exclude(fill, desks, service):
     """A tap is a click, two fingers zoom and say nothing of an object."""
     fill(ROOT / "examples" / "coffee.jpg")

@@ -24,6 +24,7 @@ from promptseg.formats import coco
 from promptseg.geometry import Size
 from promptseg.io import files
 from promptseg.masks import RunLength
+from promptseg.results import Masks
 from promptseg.server import annotations as kept_files
 from promptseg.server.annotations import Annotations, ConflictError, Document, Drawn
 from promptseg.server.folder import AbsentError, Folder, ReadOnlyError, UnwrittenError
@@ -234,9 +235,11 @@ def test_small_pictures_are_made_once(make_service, place, processes, monkeypatc
 
 
 def test_without_a_folder_there_is_none():
-    """Every address says so, and the page goes on without."""
+    """Null is what stands for it, every other address says so, and the page goes on without."""
     with serving(FakeBoth()) as client:
-        for path in ("", "/image?name=a.png", "/thumbnail?name=a.png", "/annotations?name=a.png"):
+        answer = client.get("/v1/folder")
+        assert (answer.status_code, answer.json()) == (200, None)
+        for path in ("/image?name=a.png", "/thumbnail?name=a.png", "/annotations?name=a.png"):
             assert "no folder" in error_of(client.get(f"/v1/folder{path}"), 404)["message"]
         error = error_of(client.post("/v1/sessions", json={"folder_image": "a.png"}), 404)
         assert error["kind"] == "ImageError"
@@ -348,6 +351,7 @@ def test_a_file_of_another_tool_is_read(place):
     [
         ("{", "is not JSON"),
         ("[]", "must be an object"),
+        (json.dumps(coco.to_coco([("b.png", Masks.empty(Size(11, 14)))])), "an image of 14 x 11"),
         ('{"images": [], "annotations": []}', "is about no image"),
         (
             '{"images": [{"id": 1, "file_name": "z.png", "height": 1, "width": 1}], '
@@ -440,6 +444,50 @@ def test_a_link_is_not_written_through(folder, place, tmp_path):
         error_of(keep(client, document(), "none"), 422)
         error_of(client.get("/v1/folder/annotations", params={"name": "b.png"}), 422)
     assert (tmp_path / "elsewhere").read_text() == "{}"
+
+
+def test_what_is_no_file_is_neither_read_nor_written(place, tmp_path):
+    """What a link leads to does not get into the listing, and nobody waits for a pipe."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text('{"images": [], "annotations": [], "categories": [{"name": "secret"}]}')
+    path = place / "b.png.coco.json"
+    for make in (lambda: path.symlink_to(elsewhere), lambda: os.mkfifo(path), path.mkdir):
+        make()
+        with served(place) as client:
+            client.timeout = 5
+            assert client.get("/v1/folder").json()["labels"] == []
+            error_of(keep(client, document(), "none"), 422)
+            error_of(client.get("/v1/folder/annotations", params={"name": "b.png"}), 422)
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@pytest.mark.parametrize("name", ["a\\b.png", "a b .png", 'quote".png', "new\nline.png", " .png"])
+def test_any_name_of_a_file_will_do(place, name):
+    """What is kept of it is found again."""
+    (place / name).write_bytes(encoded(picture(), "PNG"))
+    with served(place) as client:
+        assert keep(client, document(thing()), "none", name=name).status_code == 200
+        assert kept(client, name)["document"]["objects"][0]["label"] == "cup"
+
+
+def test_a_name_too_long_for_another_ending_is_said_to_be(place):
+    """The image is shown, and it is said why nothing can be kept beside it."""
+    name = "x" * 250 + ".png"
+    (place / name).write_bytes(encoded(picture(), "PNG"))
+    with served(place) as client:
+        assert listed(client)[name]["problem"] is None
+        assert "too long" in error_of(keep(client, document(), "none", name=name), 422)["message"]
+
+
+def test_half_a_character_is_no_label(place):
+    """JSON can say it and no text has it; the listing and the page go on."""
+    theirs = coco.to_coco([("b.png", Masks.of([run()], size=SIZE))], category="cup \ud83d")
+    (place / "b.png.coco.json").write_text(json.dumps(theirs))
+    with served(place) as client:
+        assert client.get("/v1/folder").json()["labels"] == ["cup ?"]
+        there = kept(client)
+        assert there["document"]["objects"][0]["label"] == "cup ?"
+        assert keep(client, there["document"], there["revision"]).status_code == 200
 
 
 def test_read_only_is_an_error_of_its_own(folder, monkeypatch):

@@ -128,10 +128,12 @@ class ConflictBody(Problem):
     revision: str
 
 
-@router.get("", responses=documented(401, 404, 429))
-async def folder(http: Request, caller: Known) -> FolderBody:
-    """Which images are there?"""
-    place = _place(http)
+@router.get("", responses=documented(401, 429))
+async def folder(http: Request, caller: Known) -> FolderBody | None:
+    """Which images are there? Null where the service was given no folder."""
+    annotator: Annotator = http.app.state.annotator
+    if (place := annotator.place) is None:
+        return None
     settings: ServerSettings = http.app.state.service.settings
     return await written(_listed, place, settings.labels)
 

@@ -41,13 +41,11 @@ export const sessionLost = (key = null) => act("sessionLost", { key });
 /**
  * What was kept of an image. `outcomes` has, by object id, masks that are known already
  * (`derived.known`), so that nothing need be asked.
- * @param {{revision?: string|null, objects?: object[], done?: boolean, past?: object[][],
+ * @param {{objects?: object[], done?: boolean, past?: object[][],
  *   future?: object[][]}} document
  */
 export const documentLoaded = (key, document, outcomes = {}) =>
   act("documentLoaded", { key, document, outcomes });
-/** It is kept in the folder, as this revision. */
-export const documentSaved = (key, revision) => act("documentSaved", { key, revision });
 /** All objects are these from now on; it can be undone. */
 export const objectsReplaced = (key, objects, outcomes = {}) =>
   act("objectsReplaced", { key, objects, outcomes });

@@ -5,14 +5,17 @@ import { noticed, outcomeChanged, serviceLost, sessionLost } from "./actions.js"
 import { answer, keptAnswer } from "./answers.js";
 import { answerKey, currentMask, drawn, maskKey, tidiesLater } from "./derived.js";
 import { isAbort, tidied } from "./service.js";
-import { currentObjects, currentSession, imageOf, saysSomething } from "./state.js";
+import { currentObjects, currentSession, imageOf, isUsable, saysSomething } from "./state.js";
 
 /** @typedef {import("./state.js").Thing} Thing */
 
 // Beside the active object, which never waits.
 const TOGETHER = 2;
 
-/** @type {Map<string, {name: string, controller: AbortController}>} what is asked, by object */
+/**
+ * What is asked, by object; of an image that is left it is waited for all the same.
+ * @type {Map<string, {name: string, key: string, controller: AbortController}>}
+ */
 const jobs = new Map();
 /** @type {Map<string, string>} what could not be answered, by object; it is not asked again */
 const failed = new Map();
@@ -33,15 +36,21 @@ export function keepAsking(store) {
 }
 
 /**
- * Returns the masks of an image's objects, asking for what is missing; used to export images that
- * nobody looks at. @returns {Promise<{label: string|null, rle: import("./state.js").Rle}[]>}
+ * Returns the masks of an image's objects, asking for what is missing, as of images that nobody
+ * looks at; what cannot be answered is left out.
+ * @param {(key: string) => Promise<object>} sessionOf opens the image, where it must be asked about
+ * @returns {Promise<{label: string|null, rle: import("./state.js").Rle}[]>}
  */
 export async function masksOf(store, key, sessionOf, signal) {
   const found = [];
-  for (const thing of store.get().documents[key]?.objects ?? []) {
+  for (const thing of store.get().documents[key].objects.filter(saysSomething)) {
     let rle = currentMask(store.get(), thing);
-    if (rle === undefined && saysSomething(thing)) {
-      rle = (await outcomeOf(store, key, await sessionOf(key), thing, signal)).shown;
+    try {
+      if (rle === undefined) {
+        rle = (await outcomeOf(store, key, await sessionOf(key), thing, signal)).shown;
+      }
+    } catch (error) {
+      if (isAbort(error) || error.passes) throw error;
     }
     if (rle) found.push({ label: thing.label, rle });
   }
@@ -77,8 +86,9 @@ export function reportError(store, key, error) {
 function lookAfter(store) {
   const state = store.get();
   const things = currentObjects(state);
-  const present = new Set(things.map(({ id }) => id));
-  for (const id of jobs.keys()) if (!present.has(id)) stop(id);
+  for (const [id, { key }] of jobs) {
+    if (!state.documents[key]?.objects.some((thing) => thing.id === id)) stop(id);
+  }
   const active = things.find(({ id }) => id === state.active);
   for (const thing of active ? [active, ...things] : things) {
     if (isSettled(store.get(), thing)) stop(thing.id);
@@ -91,7 +101,9 @@ function isSettled(state, thing) {
   if (!saysSomething(thing)) return true;
   const outcome = state.masks[thing.id];
   if (outcome?.key !== maskKey(thing)) return false;
-  return thing.id !== state.active || outcome.answer === answerKey(thing);
+  // Candidates to choose from are wanted of the active one alone.
+  const isEnough = thing.id !== state.active || !isUsable(state, "click");
+  return isEnough || outcome.answer === answerKey(thing);
 }
 
 function consider(store, state, thing) {
@@ -113,7 +125,7 @@ function settle(store, state, thing) {
 }
 
 async function begin(store, key, session, thing, name) {
-  const job = { name, controller: new AbortController() };
+  const job = { name, key, controller: new AbortController() };
   jobs.set(thing.id, job);
   store.dispatch(outcomeChanged(thing.id, { pending: true, problem: null }));
   try {

@@ -1,7 +1,9 @@
 // The dialog that writes masks into files of other tools' formats.
 
 import { noticed } from "./actions.js";
+import { masksOf } from "./asking.js";
 import { make } from "./elements.js";
+import { sessionOf } from "./images.js";
 import { openSession, closeSession, post } from "./service.js";
 import { currentImage, imageOf } from "./state.js";
 
@@ -20,7 +22,7 @@ const SCOPES = [
 ];
 
 /** Make the body of the dialog. */
-export function exportBody(store, { close, keeping }) {
+export function exportBody(store, { close, keeping, closing }) {
   const state = store.get();
   const said = make("p", { role: "status" });
   const formats = choices(
@@ -55,13 +57,12 @@ export function exportBody(store, { close, keeping }) {
     const { format, scope } = Object.fromEntries(new FormData(form));
     write.disabled = true;
     try {
-      const count = await exported(
-        store,
-        await keeping,
+      const count = await exported(store, await keeping, {
         format,
-        keysOf(store.get(), scope),
-        (text) => said.replaceChildren(text),
-      );
+        keys: keysOf(store.get(), scope),
+        tell: (text) => said.replaceChildren(text),
+        signal: closing,
+      });
       close();
       store.dispatch(noticed("info", `Exported ${count} ${count === 1 ? "object" : "objects"}.`));
     } catch (error) {
@@ -74,14 +75,15 @@ export function exportBody(store, { close, keeping }) {
 }
 
 /** Write the objects of images into a file, and hand it to the browser; returns how many. */
-async function exported(store, keeping, format, keys, tell) {
+async function exported(store, keeping, { format, keys, tell, signal }) {
   const opened = [];
   const images = [];
   const taken = new Set();
   try {
     for (const [index, key] of keys.entries()) {
       if (keys.length > 1) tell(`Collecting ${index + 1} of ${keys.length}…`);
-      const objects = await keeping.objectsOf(key);
+      await keeping.load(key);
+      const objects = await masksOf(store, key, (each) => sessionOf(store, each), signal);
       const { name, width, height } = imageOf(store.get(), key);
       const unique = freeName(name, taken);
       if (objects.length === 0) continue;
@@ -90,7 +92,7 @@ async function exported(store, keeping, format, keys, tell) {
     }
     if (images.length === 0) throw new Error("there are no objects with a mask.");
     tell("Writing…");
-    const response = await post("v1/export", { format, images });
+    const response = await post("v1/export", { format, images }, { signal });
     download(await response.blob(), nameIn(response) ?? `${format}.zip`);
   } finally {
     for (const id of opened) closeSession(id).catch(() => {});

@@ -1,9 +1,17 @@
 // Looking for all regions of the image, or for all things of a kind: long work, told of while it
 // goes on, which can be called off.
 
-import { foundMasks, noticed, workBegan, workEnded, workWent } from "./actions.js";
+import {
+  foundMasks,
+  noticed,
+  sessionLost,
+  workBegan,
+  workEnded,
+  workWent,
+} from "./actions.js";
 import { reportError, waitForSession } from "./asking.js";
 import { everything, find } from "./service.js";
+import { currentImage } from "./state.js";
 
 /** Looks for all regions of the image that is shown. */
 export function runEverything(store) {
@@ -25,7 +33,7 @@ export function runFind(store) {
 
 async function run(store, kind, words, asked) {
   const { current, work } = store.get();
-  if (work || current === null) return;
+  if (work || !currentImage(store.get()) || currentImage(store.get()).problem) return;
   const controller = new AbortController();
   const { signal } = controller;
   store.dispatch(workBegan({ kind: words, done: 0, total: 0, cancel: () => controller.abort() }));
@@ -35,8 +43,13 @@ async function run(store, kind, words, asked) {
   );
   const tell = (done, total) => store.dispatch(workWent(done, total));
   try {
-    const session = await waitForSession(store, current, signal);
-    const masks = await asked(session, tell, signal);
+    const look = async () => asked(await waitForSession(store, current, signal), tell, signal);
+    const masks = await look().catch((error) => {
+      // A service that was begun anew has forgotten the session; it is opened again.
+      if (!error.isForgotten) throw error;
+      store.dispatch(sessionLost(current));
+      return look();
+    });
     signal.throwIfAborted();
     if (masks.length) store.dispatch(foundMasks(kind, masks));
     else store.dispatch(noticed("info", "Nothing was found"));

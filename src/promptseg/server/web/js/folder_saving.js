@@ -2,14 +2,13 @@
 // they have not seen, and what both have changed is put together.
 
 import {
-  documentSaved,
   doneMarked,
   noticed,
   objectsReplaced,
   savedSaid,
   serviceLost,
 } from "./actions.js";
-import { maskKey, outcomesOf } from "./derived.js";
+import { currentMask, outcomesOf } from "./derived.js";
 import { merged } from "./merging.js";
 import { ask, askJson } from "./service.js";
 import { imageOf, newId, saysSomething } from "./state.js";
@@ -44,14 +43,14 @@ export function startFolderSaving(store, entries, note) {
   const send = async (key) => {
     waiting.delete(key);
     const entry = entries.get(key);
-    if (sending.has(key) || !areSettled(store.get(), entry.objects)) return later(key, PAUSE_MS);
+    if (sending.has(key) || !areSettled(store.get(), key, entry)) return later(key, PAUSE_MS);
     sending.add(key);
     try {
       await put(store, key, entry);
       note(key);
       if (!entry.synced) later(key, PAUSE_MS);
     } catch (error) {
-      failed(store, key, error);
+      failed(store, key, entry, error);
       later(key, AGAIN_MS);
     } finally {
       sending.delete(key);
@@ -174,8 +173,8 @@ async function put(store, key, entry) {
   try {
     const revision = await sent(store.get(), key, entry);
     entry.base = { revision, objects, done };
+    entry.told = null;
     entry.synced = entry.objects === objects && entry.done === done;
-    store.dispatch(documentSaved(key, revision));
   } catch (error) {
     if (error.status !== CONFLICT) throw error;
     await meet(store, key, entry);
@@ -188,7 +187,7 @@ async function sent(state, key, { objects, done, base }) {
   const { width, height } = image;
   const said = objects
     .filter(saysSomething)
-    .map((thing) => ({ ...thing, rle: state.masks[thing.id]?.shown ?? null }));
+    .map((thing) => ({ ...thing, rle: currentMask(state, thing) ?? null }));
   const response = await ask(addressOf(image), {
     method: "PUT",
     headers: { "Content-Type": "application/json", "If-Match": `"${base.revision}"` },
@@ -197,17 +196,21 @@ async function sent(state, key, { objects, done, base }) {
   return (await response.json()).revision;
 }
 
-/** Whether every mask is that of its object as it is now, or will not come. */
-function areSettled(state, objects) {
+/** Whether every mask is that of its object as it is now, or will not come before it is shown. */
+function areSettled(state, key, { objects }) {
   return objects.filter(saysSomething).every((thing) => {
-    const outcome = state.masks[thing.id];
-    return outcome && !outcome.pending && (outcome.problem || outcome.key === maskKey(thing));
+    const { pending = false, problem = null } = state.masks[thing.id] ?? {};
+    const isHere = problem !== null || currentMask(state, thing) !== undefined;
+    return !pending && (isHere || key !== state.current);
   });
 }
 
-function failed(store, key, error) {
+function failed(store, key, entry, error) {
   store.dispatch(savedSaid("unsaved"));
   if (error.isLost) return store.dispatch(serviceLost());
+  // It is tried again and again, and said once.
+  if (entry.told === error.message) return undefined;
+  entry.told = error.message;
   const name = imageOf(store.get(), key)?.name ?? "An image";
   const text = `${name} is not saved in the folder, only in this browser`;
   return store.dispatch(noticed("problem", `${text}. ${error.message}`));

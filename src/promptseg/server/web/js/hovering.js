@@ -39,6 +39,8 @@ export function makeHover(store) {
   // Whatever changes the question makes the answer one to another.
   store.watch((state) => state.documents[state.current]?.objects, stop);
   store.watch((state) => state.active, stop);
+  store.watch((state) => state.current, stop);
+  store.watch((state) => state.tool, stop);
 
   return (point) => {
     stop();

@@ -21,6 +21,7 @@ import { imageOf } from "./state.js";
 
 const AHEAD = 2;
 const KEPT_BEHIND = 1;
+const FULL = 429;
 const KNOCK = 1500;
 const LATER = 3000;
 
@@ -110,15 +111,30 @@ async function open(store, key) {
   const image = imageOf(store.get(), key);
   const source = image.from === "folder" ? { name: image.name } : { blob: image.blob };
   try {
-    const session = await service.openSession(source);
+    const session = await openWithRoom(store, key, source);
     store.dispatch(imageMeasured(key, session.width, session.height));
     store.dispatch(sessionOpened(key, session));
     return session;
   } catch (error) {
+    // That the next one must wait is nobody's trouble yet.
+    const matters = !error.passes || key === store.get().current;
     if (error.isLost) store.dispatch(serviceLost());
-    else store.dispatch(noticed("problem", `${image.name}: ${error.message}`));
+    else if (matters) store.dispatch(noticed("problem", `${image.name}: ${error.message}`));
     if (!error.passes) store.dispatch(imageFailed(key, error.message));
     throw error;
+  }
+}
+
+/** Where there is room for no more, sessions of other images make way for the one that is shown. */
+async function openWithRoom(store, key, source) {
+  try {
+    return await service.openSession(source);
+  } catch (error) {
+    const others = Object.entries(store.get().sessions);
+    if (error.status !== FULL || key !== store.get().current || !others.length) throw error;
+    for (const [each] of others) store.dispatch(sessionLost(each));
+    await Promise.allSettled(others.map(([, { id }]) => service.closeSession(id)));
+    return service.openSession(source);
   }
 }
 
@@ -132,8 +148,8 @@ function leave(store) {
 function closeFar(store) {
   const { images, current, sessions } = store.get();
   const index = images.findIndex(({ key }) => key === current);
-  if (index < 0) return;
-  const some = images.slice(Math.max(0, index - KEPT_BEHIND), index + AHEAD + 1);
+  const some =
+    index < 0 ? [] : images.slice(Math.max(0, index - KEPT_BEHIND), index + AHEAD + 1);
   const near = new Set(some.map(({ key }) => key));
   for (const [key, { id }] of Object.entries(sessions)) {
     // Whoever hears of one that is closed may have closed the next by now.

@@ -1,7 +1,7 @@
 // Every key and what it does: the one table that the page obeys, and that help and guide show.
 
 import * as act from "./actions.js";
-import { activeObject, currentDocument, currentObjects, newId } from "./state.js";
+import { activeObject, currentImage, currentObjects, newId } from "./state.js";
 
 const BRUSH_STEP = 1.25;
 const ZOOM_STEP = 1.25;
@@ -40,7 +40,7 @@ export const KEYS = [
   { group: "Tools", keys: "P", what: "Polygon", does: () => act.toolChosen("polygon") },
   { group: "Tools", keys: "M", what: "Choose objects", does: () => act.toolChosen("select") },
   { group: "Tools", keys: "A", what: "Everything", does: () => act.toolChosen("everything") },
-  { group: "Tools", keys: "F", what: "Find by name", does: find },
+  { group: "Tools", keys: "F", what: "Find by name", does: () => act.toolChosen("find") },
   { group: "Tools", keys: "[", what: "Smaller brush", does: sized(1 / BRUSH_STEP) },
   { group: "Tools", keys: "]", what: "Larger brush", does: sized(BRUSH_STEP) },
 
@@ -91,17 +91,13 @@ const TYPED =
   "input:not([type=checkbox], [type=radio], [type=range], [type=color]), textarea, select";
 const PRESSED = "button, a, summary, input[type=checkbox], input[type=radio]";
 
-/**
- * Obey keys. `commands` are what the page can do that is no action: `closePolygon`, `runFind`.
- * @param {object} store
- * @param {Record<string, () => void>} commands
- */
-export function startKeyboard(store, commands) {
+/** Obey keys, from now on. */
+export function startKeyboard(store) {
   const table = tableOf(KEYS);
   document.addEventListener("keydown", (event) => {
     const entry = entryFor(event, table, store.get());
     if (entry === null) return;
-    const action = entry.does(store.get(), event, commands);
+    const action = entry.does(store.get(), event);
     if (!action) return;
     event.preventDefault();
     if (action !== true) store.dispatch(action);
@@ -114,7 +110,7 @@ function entryFor(event, table, state) {
   if (event.defaultPrevented || event.isComposing || state.dialog !== null) return null;
   if (isOthers(event)) return null;
   const chords = chordsOf(event);
-  if (state.look.letters === false && chords[0].length === 1) return null;
+  if (state.look.letters === false && /^(Shift\+)?.$/.test(chords[0])) return null;
   const entry = chords.map((chord) => table.get(chord)).find((found) => found !== undefined);
   return entry && (!entry.near || isNear(event.target)) ? entry : null;
 }
@@ -161,11 +157,7 @@ function keepFocus(event) {
   if (document.activeElement?.matches(TYPED)) document.activeElement.blur();
 }
 
-function accepted({ draft, found }, event, commands) {
-  if (draft?.kind === "polygon" && commands.closePolygon) {
-    commands.closePolygon();
-    return true;
-  }
+function accepted({ found }) {
   return found ? act.foundTaken(found.chosen.map(() => newId())) : act.objectAccepted();
 }
 
@@ -179,18 +171,13 @@ function cancelled({ draft, work, found }) {
 }
 
 function doneTurned(state) {
-  return state.current && act.doneMarked(state.current, !currentDocument(state)?.done);
+  return state.current && act.doneMarked(state.current, !currentImage(state).done);
 }
 
 function rename(state) {
   const row = document.querySelector("#objects .row.chosen");
   if (state.active !== null) row?.querySelector(".pen").click();
   return true;
-}
-
-function find({ service }) {
-  if (!service.verbs.includes("find")) return null;
-  return act.toolChosen("find");
 }
 
 function labelOfKey({ labels }, { key, code }) {

@@ -8,7 +8,7 @@ import {
   labelsReplaced,
 } from "./actions.js";
 import { nextColour } from "./colours.js";
-import { button, make, setValue } from "./elements.js";
+import { button, make, setText, setValue } from "./elements.js";
 import { ICONS } from "./icons.js";
 import { movedTo } from "./lists.js";
 import { makeRows } from "./rows.js";
@@ -18,9 +18,10 @@ export function labelsBody(store, { closing }) {
   const rows = makeRows({
     label: "Labels, in the order of their keys",
     keyOf: (label) => label.name,
-    create: () => makeRow(store),
+    create: () => makeRow(store, said),
     update,
   });
+  const said = make("p", { class: "problem", role: "status" });
   rows.element.classList.add("bounded");
   const end = store.watch(
     (state) => state.labels,
@@ -31,13 +32,32 @@ export function labelsBody(store, { closing }) {
   const add = button("Add these", () => addAll(store, names), { class: "plain" });
   return [
     rows.element,
+    said,
     make("label", { class: "above", for: "new-labels" }, "More labels, each on a line of its own"),
     names,
     make("p", {}, add),
   ];
 }
 
-function makeRow(store) {
+/** Give a label the name that was written, unless it is none, or another's. */
+function rename(store, row, field, said) {
+  const [from, to] = [row.dataset.key, field.value.trim()];
+  const isTaken = to !== from && store.get().labels.some(({ name }) => name === to);
+  const others = `There is a label “${to}” already, so “${from}” keeps its name.`;
+  setText(said, isTaken ? others : "");
+  field.value = from;
+  if (to === from || isTaken) return;
+  const list = row.parentElement;
+  store.dispatch(labelRenamed(from, to));
+  // Another row stands for the new name; who was in this one goes on there.
+  const place = [...row.children].indexOf(document.activeElement);
+  queueMicrotask(() => {
+    const now = [...list.children].find((each) => each.dataset.key === to);
+    if (!row.isConnected) now?.children[Math.max(place, 1)].focus();
+  });
+}
+
+function makeRow(store, said) {
   const row = make("li", { class: "row" });
   const name = () => row.dataset.key;
   const colour = make("input", {
@@ -49,11 +69,7 @@ function makeRow(store) {
     class: "rename",
     maxlength: 200,
     on: {
-      change: () => {
-        store.dispatch(labelRenamed(name(), field.value.trim()));
-        // A name that another label has is not taken.
-        field.value = row.dataset.key;
-      },
+      change: () => rename(store, row, field, said),
     },
   });
   const shift = (by) => () => {

@@ -1,6 +1,6 @@
 // Begins the page: brings back what was kept, draws, listens, and asks the service.
 
-import { imageChosen, objectAccepted } from "./actions.js";
+import { imageChosen } from "./actions.js";
 import { keepAsking } from "./asking.js";
 import { startDialogs } from "./dialogs.js";
 import { keepDrawing } from "./draw.js";
@@ -30,14 +30,13 @@ async function begin() {
   const commands = {
     runEverything: () => runEverything(store),
     runFind: () => runFind(store),
-    closePolygon: () => store.dispatch(objectAccepted()),
     retry: () => greet(store),
   };
   // What was kept is of the folder that the service has, which must be known first.
   const keeping = greet(store).then(() => startSaving(store));
   const { open } = startImporting(store, part("stage"), keeping);
   startToolbar(store, part("toolbar"), { ...commands, open });
-  startKeyboard(store, { ...commands, open });
+  startKeyboard(store);
   startLabels(store, part("labels"));
   startObjects(store, part("objects"));
   startStrip(store, part("strip"));

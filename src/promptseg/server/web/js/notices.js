@@ -79,7 +79,7 @@ export function startStatus(store, root) {
     (state) => [state.service],
     ({ service }) => {
       const states = { unknown: "Looking for the service", lost: "The service does not answer" };
-      setText(model, states[service.phase] ?? `Model: ${nameOf(service.model)}`);
+      setText(model, states[service.phase] ?? `Model: ${service.model}`);
       model.classList.toggle("problem", service.phase === "lost");
     },
   );
@@ -94,14 +94,10 @@ export function startStatus(store, root) {
   );
 }
 
-function nameOf(model) {
-  return typeof model === "string" ? model : (model?.name ?? "");
-}
-
 function lost(commands) {
   const words =
     "The service does not answer. Your work is kept here, and it is asked again by itself.";
-  const again = commands.retry ? button("Ask now", commands.retry, { class: "plain" }) : null;
+  const again = button("Ask now", commands.retry, { class: "plain" });
   return make("div", { class: "banner", hidden: true }, make("span", {}, words), again);
 }
 

@@ -5,6 +5,7 @@ import {
   activeObject,
   currentDocument,
   currentImage,
+  imageOf,
   newObject,
   objectOf,
   saysSomething,
@@ -16,7 +17,6 @@ import { boxOf, within } from "./view.js";
 
 /** @type {Document} */
 export const EMPTY = Object.freeze({
-  revision: null,
   objects: [],
   past: [],
   future: [],
@@ -29,10 +29,6 @@ export const objects = {
     ...put(state, key, { ...EMPTY, ...document }),
     masks: { ...state.masks, ...outcomes },
   }),
-  documentSaved(state, { key, revision }) {
-    const document = state.documents[key];
-    return document ? put(state, key, { ...document, revision }) : state;
-  },
   objectsReplaced: (state, { key, objects: list, outcomes }) =>
     stillActive({ ...changed(state, key, list), masks: { ...state.masks, ...outcomes } }),
   objectsAdded: (state, { key, objects: list, outcomes }) => ({
@@ -40,7 +36,7 @@ export const objects = {
     masks: { ...state.masks, ...outcomes },
   }),
   doneMarked: (state, { key, done }) =>
-    put(state, key, { ...(state.documents[key] ?? EMPTY), done }),
+    put(state, key, { ...documentOf(state, key), done }),
   undone: (state) =>
     state.draft?.kind === "polygon" ? shortened(state) : travelled(state, "past", "future"),
   redone: (state) => travelled(state, "future", "past"),
@@ -169,7 +165,7 @@ function altered(state, id, more, gesture = null, evenLocked = false) {
 
 /** Makes `list` the objects of an image; one gesture is one step back. */
 function changed(state, key, list, gesture = null) {
-  const document = state.documents[key] ?? EMPTY;
+  const document = documentOf(state, key);
   const goesOn = gesture !== null && gesture === document.gesture;
   const past = goesOn ? document.past : [...document.past, document.objects];
   return put(state, key, { ...document, objects: list, past, future: [], gesture });
@@ -201,6 +197,11 @@ function travelled(state, from, to) {
 function stillActive(state) {
   if (state.active === null || objectOf(state, state.active)) return state;
   return { ...state, active: null, before: null, draft: null, hover: null };
+}
+
+/** What is drawn on an image; one that was not read yet is begun, as done as it is listed. */
+function documentOf(state, key) {
+  return state.documents[key] ?? { ...EMPTY, done: imageOf(state, key)?.done ?? false };
 }
 
 function put(state, key, document) {

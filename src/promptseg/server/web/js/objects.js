@@ -13,12 +13,15 @@ import { colourOf, nextColour } from "./colours.js";
 import { button, follow, make, redraw, setAttribute, setText } from "./elements.js";
 import { ICONS } from "./icons.js";
 import { makeRows } from "./rows.js";
-import { currentObjects } from "./state.js";
+import { currentObjects, isUsable } from "./state.js";
+
+const CLICK = "Click on something in the image to make an object.";
+const FIND = "Find things by name, or draw them, to make objects; this model answers no clicks.";
 
 /** Fill the panel of objects and keep it as the state has it. */
 export function startObjects(store, root) {
   const count = make("span", { class: "quiet" });
-  const empty = make("p", { class: "empty" }, "Click on something in the image to make an object.");
+  const empty = make("p", { class: "empty" });
   const rows = makeRows({
     label: "Objects, the uppermost first",
     keyOf: (object) => object.id,
@@ -33,11 +36,18 @@ export function startObjects(store, root) {
   );
 
   let active = null;
-  const picked = (state) => [currentObjects(state), state.active, state.labels, state.masks];
+  const picked = (state) => [
+    currentObjects(state),
+    state.active,
+    state.labels,
+    state.masks,
+    state.service.verbs,
+  ];
   follow(store, picked, (state) => {
     const objects = [...currentObjects(state)].reverse();
     const index = objects.findIndex((object) => object.id === state.active);
     setText(count, objects.length ? String(objects.length) : "");
+    setText(empty, isUsable(state, "click") ? CLICK : FIND);
     empty.hidden = objects.length > 0;
     rows.element.hidden = objects.length === 0;
     rows.show(objects, index >= 0 ? index : undefined);
@@ -50,7 +60,9 @@ export function startObjects(store, root) {
 function beginRename(row, store) {
   const name = row.querySelector(".name");
   const { key: id } = row.dataset;
-  const before = currentObjects(store.get()).find((object) => object.id === id)?.label ?? "";
+  const { label, locked } = thing(store, id);
+  if (locked) return;
+  const before = label ?? "";
   const field = make("input", {
     class: "rename",
     type: "text",
@@ -188,8 +200,9 @@ function drag(event, row, rows, store) {
     unmark();
     list.querySelector(`li[data-index="${place}"]`)?.classList.add("over");
   };
+  const ending = new AbortController();
   const end = (ended) => {
-    grip.removeEventListener("pointermove", move);
+    ending.abort();
     unmark();
     if (place === null || ended.type === "pointercancel") return;
     const objects = currentObjects(store.get());
@@ -198,9 +211,10 @@ function drag(event, row, rows, store) {
     const to = objects.length - place;
     store.dispatch(objectMoved(id, Math.max(0, to > from ? to - 1 : to)));
   };
-  grip.addEventListener("pointermove", move);
-  grip.addEventListener("pointerup", end, { once: true });
-  grip.addEventListener("pointercancel", end, { once: true });
+  const { signal } = ending;
+  grip.addEventListener("pointermove", move, { signal });
+  grip.addEventListener("pointerup", end, { signal });
+  grip.addEventListener("pointercancel", end, { signal });
 }
 
 function thing(store, id) {

@@ -2,6 +2,7 @@
 
 import {
   brushSized,
+  drafted,
   imageChosen,
   imagesAdded,
   labelChosen,
@@ -54,12 +55,15 @@ export function startPageSaving(store, database) {
   document.addEventListener("visibilitychange", () => document.hidden && leave());
 }
 
-const PARTS = ["current", "labels", "label", "look", "brush", "tidy", "tool", "view"];
+const PARTS = ["current", "labels", "label", "look", "brush", "tidy", "tool", "view", "draft"];
 
 function pageOf(state) {
   const page = Object.fromEntries(PARTS.map((part) => [part, state[part]]));
   // What is shown whole will be, however large the window is then.
-  return { ...page, view: state.isFitted ? null : state.view };
+  const view = state.isFitted ? null : state.view;
+  // A polygon of corners yet to come; which object one belongs to is not known again.
+  const isOwn = state.draft?.kind === "polygon" && state.active === null;
+  return { ...page, view, draft: isOwn ? state.draft : null };
 }
 
 /** Labels as they were kept, and those that the folder has since got. */
@@ -69,7 +73,7 @@ function withFresh(kept, labels) {
 }
 
 /** Show the image that was shown, where it was, once both are there. */
-function returnTo(store, { current, view }) {
+function returnTo(store, { current, view, draft }) {
   let end = () => {};
   const go = () => {
     const state = store.get();
@@ -79,6 +83,7 @@ function returnTo(store, { current, view }) {
     if (!ready) return;
     end();
     if (view) store.dispatch(viewChanged(view));
+    if (draft) store.dispatch(drafted(draft));
   };
   const parts = (state) => [state.images.length, state.viewport.width, currentImage(state)?.width];
   end = store.watch((state) => parts(state).join(), go);

@@ -40,7 +40,10 @@ export function makePicture(store, changed) {
     coming.add(name);
     try {
       const square = await createImageBitmap(await tile(session.id, level, x, y, signal));
-      if (signal.aborted) return;
+      if (signal.aborted) {
+        square.close();
+        return;
+      }
       tiles.set(name, square);
       forget(tiles);
     } catch (error) {

@@ -30,6 +30,14 @@ export function keepPointing(store, host, tell) {
   const down = new Map();
   let press = null;
   const space = keepSpace(store, host);
+  const callOff = () => {
+    if (press) press = { kind: "off", gesture: {} };
+  };
+  store.watch((state) => state.current, callOff);
+  store.watch(
+    (state) => state.draft,
+    (draft) => draft === null && press?.draws && callOff(),
+  );
 
   const placeOf = (event) => {
     const { left, top } = host.getBoundingClientRect();
@@ -50,6 +58,12 @@ export function keepPointing(store, host, tell) {
     store.dispatch(crosshairHidden());
     press = pressOf(event, place);
     press.gesture.begin?.(toImage(store.get().view, place));
+    noteDraft();
+  }
+
+  /** What is being drawn can be called off, as by Esc; corners stay from click to click. */
+  function noteDraft() {
+    press.draws = press.gesture.drag !== undefined && store.get().draft !== null;
   }
 
   function pressOf(event, place) {
@@ -69,7 +83,7 @@ export function keepPointing(store, host, tell) {
     const place = placeOf(event);
     tell(place);
     if (press?.kind === "pinch") pinch(event, place);
-    else if (press && down.has(event.pointerId)) drag(event, place);
+    else if (press && down.has(event.pointerId)) press.kind !== "off" && drag(event, place);
     else if (!press && event.pointerType !== "touch") hover(toImage(store.get().view, place));
     if (down.has(event.pointerId)) down.set(event.pointerId, place);
   }
@@ -84,6 +98,7 @@ export function keepPointing(store, host, tell) {
       const each = event.getCoalescedEvents?.() ?? [];
       const places = each.length ? each.map(placeOf) : [place];
       press.gesture.drag?.(places.map((one) => toImage(view, one)), press.moved);
+      noteDraft();
     }
     press.last = place;
   }
@@ -120,7 +135,9 @@ export function keepPointing(store, host, tell) {
   function menu(event) {
     event.preventDefault();
     // A long press of a finger; a right click has ended as one.
-    if (!press || press.kind !== "draw" || event.pointerType !== "touch" || press.moved) return;
+    if (press?.kind !== "draw" || event.pointerType !== "touch" || press.moved) return;
+    // A brush that rests paints on.
+    if (store.get().draft?.kind === "stroke") return;
     const { start } = press;
     press.gesture.cancel?.();
     press = null;

@@ -3,7 +3,7 @@
 import { found } from "./found_changes.js";
 import { labels } from "./label_changes.js";
 import { objects, settled } from "./object_changes.js";
-import { currentImage, imageOf } from "./state.js";
+import { currentImage, imageOf, isUsable } from "./state.js";
 import { fitted, isInside, natural, panned, toImage, toScreen, zoomed } from "./view.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -16,10 +16,11 @@ export function reduce(state, action) {
 }
 
 const service = {
-  serviceSeen: (state, { model, verbs }) => ({
-    ...state,
-    service: { ...state.service, phase: "ready", model, verbs },
-  }),
+  serviceSeen(state, { model, verbs }) {
+    const seen = { ...state, service: { ...state.service, phase: "ready", model, verbs } };
+    if (isUsable(seen, seen.tool)) return seen;
+    return tools.toolChosen(seen, { tool: isUsable(seen, "find") ? "find" : "brush" });
+  },
   serviceLost: (state) =>
     state.service.phase === "lost"
       ? state
@@ -45,7 +46,6 @@ const images = {
     return {
       ...shown,
       images: left,
-      sessions: without(shown.sessions, key),
       documents: without(shown.documents, key),
       masks: without(shown.masks, ...(shown.documents[key]?.objects ?? []).map(({ id }) => id)),
     };
@@ -76,7 +76,9 @@ const images = {
 
 const tools = {
   toolChosen: (state, { tool }) =>
-    tool === state.tool ? state : { ...state, tool, draft: null, hover: null },
+    tool === state.tool || !isUsable(state, tool)
+      ? state
+      : { ...state, tool, draft: null, hover: null },
   brushSized: (state, { radius }) => ({
     ...state,
     brush: Math.min(Math.max(Math.round(radius * 2) / 2, 0.5), 1000),
@@ -119,7 +121,9 @@ const views = {
   },
   crosshairHidden: (state) => (state.crosshair ? { ...state, crosshair: null } : state),
   crosshairSaid: (state, { label, id }) =>
-    state.crosshair ? objects.pointAdded(state, { point: state.crosshair, label, id }) : state,
+    state.crosshair && isUsable(state, "click")
+      ? objects.pointAdded(state, { point: state.crosshair, label, id })
+      : state,
   lookChanged: (state, { look }) => ({ ...state, look: { ...state.look, ...look } }),
 };
 

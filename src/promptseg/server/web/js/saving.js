@@ -2,11 +2,11 @@
 
 import { documentLoaded, noticed, objectsReplaced, savedSaid } from "./actions.js";
 import { openDatabase } from "./database.js";
-import { outcomesOf } from "./derived.js";
+import { currentMask, outcomesOf } from "./derived.js";
 import { startFolderSaving } from "./folder_saving.js";
 import { merged } from "./merging.js";
 import { restorePage, startPageSaving } from "./page_saving.js";
-import { imageOf, newId, placeOf, saysSomething } from "./state.js";
+import { imageOf, newId, placeOf } from "./state.js";
 import { startStripSaving } from "./strip_saving.js";
 
 // How long after a change it is written, so that one stroke is written once.
@@ -26,14 +26,14 @@ const MOST_STEPS = 100;
 /**
  * Bring back what was kept, and keep what comes; to be begun when the service's folder is known.
  * Resolves when the images of the browser are back.
- * @returns {Promise<{load: (key: string) => Promise<void>, flush: () => Promise<void>,
- *   objectsOf: (key: string) => Promise<{label: string|null, rle: object}[]>}>}
+ * @returns {Promise<{load: (key: string) => Promise<void>, flush: () => Promise<void>}>}
  */
 export async function startSaving(store) {
   const database = await openDatabase();
   /** @type {Map<string, Entry>} */
   const entries = new Map();
   const waiting = new Set();
+  const writing = new Set();
   let timer = null;
   if (!database.lasting) store.dispatch(noticed("problem", FORGETFUL));
   if (store.get().service.folder?.writable === false) store.dispatch(noticed("info", READ_ONLY));
@@ -44,6 +44,7 @@ export async function startSaving(store) {
     if (waiting.size === 0) return;
     const keys = [...waiting].filter((key) => store.get().documents[key]);
     waiting.clear();
+    keys.forEach((key) => writing.add(key));
     try {
       await alone(() => writeDocuments(store, database, entries, keys));
       if (folder.idle()) store.dispatch(savedSaid("saved"));
@@ -52,6 +53,8 @@ export async function startSaving(store) {
       store.dispatch(savedSaid("unsaved"));
       const text = `The browser does not keep your work (${error?.name}): export it.`;
       store.dispatch(noticed("problem", text));
+    } finally {
+      keys.forEach((key) => writing.delete(key));
     }
   };
   const note = (key) => {
@@ -68,7 +71,7 @@ export async function startSaving(store) {
 
   store.subscribe((state, before) => {
     if (state.documents === before.documents && state.masks === before.masks) return;
-    changedKeys(state, entries).forEach(noteBoth);
+    changedKeys(store.get(), entries).forEach(noteBoth);
   });
   store.watch(
     (state) => state.current,
@@ -76,7 +79,9 @@ export async function startSaving(store) {
   );
   // There is no time to look what another tab has done.
   window.addEventListener("pagehide", () => {
-    const keys = [...waiting].filter((key) => store.get().documents[key]);
+    const keys = [...new Set([...waiting, ...writing])].filter(
+      (key) => store.get().documents[key],
+    );
     const pairs = keys.map((key) => [
       addressOf(store, key),
       recordOf(store, key, entries.get(key)),
@@ -91,7 +96,7 @@ export async function startSaving(store) {
   const kept = await restorePage(store, database);
   startPageSaving(store, database);
   startStripSaving(store, database, kept);
-  return { load, flush, objectsOf: (key) => objectsOf(store, load, key) };
+  return { load, flush };
 }
 
 const READ_ONLY = "The folder cannot be written to, so this browser alone keeps your work.";
@@ -148,15 +153,17 @@ async function loadDocument(store, database, entries, folder, key) {
   const { document: found, masks, ...standing } = read;
   const document = { ...found, objects: found.objects.map(renamedIn(store.get().labels)) };
   // What was drawn before this was read stays, on top.
-  const early = store.get().documents[key]?.objects ?? [];
+  const early = store.get().documents[key];
   const ids = new Set(document.objects.map(({ id }) => id));
-  const objects = [...document.objects, ...early.filter(({ id }) => !ids.has(id))];
-  const changed = !standing.synced || objects.some((thing) => !found.objects.includes(thing));
-  const { done } = document;
+  const objects = [...document.objects, ...(early?.objects ?? []).filter(({ id }) => !ids.has(id))];
+  const isSame = !early && objects.every((thing) => found.objects.includes(thing));
+  const changed = !standing.synced || !isSame;
+  const past = [...(document.past ?? []), ...(early?.past.length ? [document.objects] : [])];
+  const future = early?.past.length ? [] : (document.future ?? []);
+  const done = early?.done ?? document.done;
   entries.set(key, { ...standing, objects, done, shown: null, synced: !changed, written: record });
-  const revision = standing.base?.revision ?? null;
   const outcomes = outcomesOf(document.objects, masks);
-  store.dispatch(documentLoaded(key, { ...document, objects, revision }, outcomes));
+  store.dispatch(documentLoaded(key, { objects, done, past, future }, outcomes));
   return changed;
 }
 
@@ -209,8 +216,9 @@ function alike(one, other) {
 function recordOf(store, key, { base, synced }) {
   const state = store.get();
   const { objects, done, past, future } = state.documents[key];
+  // One that is of fewer prompts than the object has by now is none of its masks.
   const masks = Object.fromEntries(
-    objects.filter(({ id }) => state.masks[id]?.shown).map(({ id }) => [id, state.masks[id].shown]),
+    objects.map((thing) => [thing.id, currentMask(state, thing)]).filter(([, rle]) => rle),
   );
   return {
     size: sizeOf(imageOf(state, key)),
@@ -223,13 +231,4 @@ function recordOf(store, key, { base, synced }) {
     synced,
     stamp: newId(),
   };
-}
-
-/** The masks of an image with their labels, for an export. */
-async function objectsOf(store, load, key) {
-  await load(key);
-  const { documents, masks } = store.get();
-  return documents[key].objects
-    .filter((thing) => saysSomething(thing) && masks[thing.id]?.shown)
-    .map(({ id, label }) => ({ label, rle: masks[id].shown }));
 }

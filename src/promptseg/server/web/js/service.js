@@ -84,13 +84,13 @@ export async function models() {
 }
 
 /** Returns the folder that the service was started with; null where there is none. */
-export async function folder() {
-  try {
-    return await askJson("v1/folder");
-  } catch (error) {
-    if (error.status === 404) return null;
-    throw error;
-  }
+export function folder() {
+  return askJson("v1/folder");
+}
+
+/** Returns a small picture of an image of the folder. @returns {Promise<Blob>} */
+export async function folderThumbnail(name) {
+  return (await ask(`v1/folder/thumbnail?${new URLSearchParams({ name })}`)).blob();
 }
 
 /** Returns the bytes of an image of the folder. @returns {Promise<Blob>} */
@@ -142,7 +142,10 @@ export async function everything(session, options, tell, signal) {
   for await (const { name, data } of events(response.body)) {
     if (name === "progress") tell(data.done, data.total);
     if (name === "result") result = listed(data);
-    if (name === "error") throw new ServiceError(data.error.message, data.error);
+    // What it refuses after it has begun has no status of its own; it is there all the same.
+    if (name === "error") {
+      throw new ServiceError(data.error.message, { ...data.error, status: 500 });
+    }
   }
   if (!result) throw new ServiceError("the service broke off");
   return result;
@@ -159,7 +162,7 @@ export async function* events(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch(brokenOff);
       if (done) return;
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop();
@@ -168,6 +171,10 @@ export async function* events(stream) {
   } finally {
     await reader.cancel().catch(() => {});
   }
+}
+
+function brokenOff(error) {
+  throw isAbort(error) ? error : new ServiceError("the service broke off");
 }
 
 function eventOf(block) {

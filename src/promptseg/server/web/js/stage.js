@@ -26,13 +26,10 @@ export function startStage(store, stage, open) {
       welcome.hidden = !empty;
     },
   );
-  store.watch(
-    (state) => currentImage(state)?.problem ?? null,
-    (problem, state) => {
-      refused.hidden = problem === null;
-      if (problem === null) return;
-      setText(name, `${currentImage(state).name} cannot be shown`);
-      setText(reason, problem);
-    },
-  );
+  store.watch(currentImage, (image) => {
+    refused.hidden = !image?.problem;
+    if (!image?.problem) return;
+    setText(name, `${image.name} cannot be shown`);
+    setText(reason, image.problem);
+  });
 }

@@ -20,7 +20,7 @@
  */
 /**
  * `gesture` names what made the newest change, so that one drag of a slider is one step back.
- * @typedef {{revision: string|null, objects: Thing[], past: Thing[][], future: Thing[][],
+ * @typedef {{objects: Thing[], past: Thing[][], future: Thing[][],
  *   done: boolean, gesture: string|null}} Document
  */
 /**
@@ -32,12 +32,14 @@
 /** @typedef {ReturnType<typeof initial>} State */
 
 export const TOOLS = ["click", "box", "brush", "eraser", "polygon", "everything", "find", "select"];
+/** What a model must be able to do, where a tool asks it. */
+const ASKS = { click: "segment", box: "segment", everything: "everything", find: "find" };
 export const NO_TIDY = { fill_holes: 0, drop_specks: 0 };
 
 /** Begins with nothing: no service yet, no image. */
 export function initial() {
   return {
-    service: { phase: "unknown", model: null, verbs: [], folder: null },
+    service: { phase: "unknown", model: null, verbs: ["segment"], folder: null },
     images: [],
     current: null,
     sessions: {},
@@ -82,6 +84,11 @@ export function currentSession(state) {
 
 export function currentDocument(state) {
   return state.documents[state.current] ?? null;
+}
+
+/** Tells whether the model can do what a tool asks of it. */
+export function isUsable({ service }, tool) {
+  return !ASKS[tool] || service.verbs.includes(ASKS[tool]);
 }
 
 /** Names the place that the page is about: a folder of the service, or the browser. */

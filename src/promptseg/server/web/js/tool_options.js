@@ -12,7 +12,7 @@ import {
 } from "./actions.js";
 import { group, hintOf, slider } from "./controls.js";
 import { button, follow, make, setText, setValue } from "./elements.js";
-import { activeObject, newId } from "./state.js";
+import { activeObject, currentImage, newId } from "./state.js";
 
 const MOST_BRUSH = 200;
 const HINTS = {
@@ -42,7 +42,7 @@ export function makeToolOptions(store, commands) {
     everything(store, commands),
     finding(store, commands),
     choosing(store),
-    making(store, commands),
+    making(store),
     hint,
   );
 }
@@ -106,12 +106,7 @@ function finding(store, commands) {
 }
 
 /** What ends the work on an object, for hands without keys. */
-function making(store, commands) {
-  const accept = () => {
-    const { draft } = store.get();
-    if (draft?.kind === "polygon") commands.closePolygon();
-    else store.dispatch(objectAccepted());
-  };
+function making(store) {
   const next = button(
     "Candidate",
     () => {
@@ -122,7 +117,10 @@ function making(store, commands) {
   );
   const line = group(
     "The object",
-    button("Accept", accept, { class: "main", hint: "Accept the object (Enter)" }),
+    button("Accept", () => store.dispatch(objectAccepted()), {
+      class: "main",
+      hint: "Accept the object (Enter)",
+    }),
     button("Cancel", () => store.dispatch(objectCancelled()), {
       class: "plain",
       hint: "Cancel what was said of the object (Esc)",
@@ -167,8 +165,14 @@ function choosing(store) {
   return line;
 }
 
-const searching = (state) => [state.tool, state.found, state.search, state.work, state.current];
+const searching = (state) => [
+  state.tool,
+  state.found,
+  state.search,
+  state.work,
+  currentImage(state),
+];
 
-function isBusy({ work, current }) {
-  return work !== null || current === null;
+function isBusy(state) {
+  return state.work !== null || !currentImage(state) || Boolean(currentImage(state).problem);
 }

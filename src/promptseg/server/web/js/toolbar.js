@@ -13,7 +13,7 @@ import {
 import { group, hintOf, shortcut, slider } from "./controls.js";
 import { button, follow, make, redraw, setAttribute } from "./elements.js";
 import { ICONS } from "./icons.js";
-import { activeObject, currentDocument, newId } from "./state.js";
+import { activeObject, currentDocument, isUsable, newId } from "./state.js";
 import { nextTheme } from "./theme.js";
 import { makeToolOptions } from "./tool_options.js";
 
@@ -32,7 +32,7 @@ const AREAS = [0, 4, 16, 64, 256, 1024, 4096, 16384, 65536];
 
 /**
  * Fill the bar and keep it as the state has it.
- * @param {Record<string, () => void>} commands `open`, `runEverything`, `runFind`, `closePolygon`
+ * @param {Record<string, () => void>} commands `open`, `runEverything`, `runFind`
  */
 export function startToolbar(store, root, commands) {
   root.append(
@@ -53,11 +53,11 @@ function tools(store) {
   follow(
     store,
     (state) => [state.tool, state.service.verbs],
-    ({ tool, service }) => {
+    (state) => {
       buttons.forEach((each, index) => {
         const [name] = TOOLS[index];
-        setAttribute(each, "aria-pressed", name === tool ? "true" : "false");
-        each.hidden = ["everything", "find"].includes(name) && !service.verbs.includes(name);
+        setAttribute(each, "aria-pressed", name === state.tool ? "true" : "false");
+        each.hidden = !isUsable(state, name);
       });
     },
   );
