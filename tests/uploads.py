@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -97,6 +98,7 @@ def huge():
     }
 
 
+@cache
 def unpacking():
     """Return files, by name, that are small images and unpack to 100 MB or more beside them."""
     much = zlib.compress(bytes(100_000_000), 9)

@@ -42,6 +42,11 @@ def test_shared_stems_get_their_folder_or_a_number():
     assert list(unique_names(paths).values()) == ["a-cat", "b-cat", "b-cat-2"]
 
 
+def test_names_without_a_folder_tell_of_none():
+    """The one that this process happens to work in is nobody's business."""
+    assert list(unique_names([Path("cat.jpg"), Path("cat.png")]).values()) == ["cat", "cat-2"]
+
+
 @pytest.mark.parametrize(
     ("output", "formats", "expected"),
     [

@@ -36,7 +36,7 @@ def test_settings_come_from_flags_environment_and_file(served, tmp_path, monkeyp
     file.write_text('port = 1\nwaiting = 5\nhosts = ["a.org"]\nkeys = "keys.toml"\n')
     monkeypatch.setenv("PROMPTSEG_PORT", "2")
     monkeypatch.setenv("PROMPTSEG_RATE", "2.5")
-    flags = ["--port", "3", "--proxies", "10.0.0.1", "--proxies", "10.0.0.2", "--insecure"]
+    flags = ["--port", "3", "--proxies", "10.0.0.1", "--proxies", "10.0.2.0/24", "--insecure"]
     assert program.main(["serve", "--config", str(file), *flags, "--log-format", "json"]) == 0
     assert served == [
         ServerSettings(
@@ -45,7 +45,7 @@ def test_settings_come_from_flags_environment_and_file(served, tmp_path, monkeyp
             rate=2.5,
             hosts=("a.org",),
             keys=tmp_path / "keys.toml",
-            proxies=("10.0.0.1", "10.0.0.2"),
+            proxies=("10.0.0.1", "10.0.2.0/24"),
             insecure=True,
             log_format="json",
         )
@@ -57,7 +57,7 @@ def test_settings_come_from_flags_environment_and_file(served, tmp_path, monkeyp
     assert told["rate"].split() == ["2.5", "(PROMPTSEG_RATE)"]
     assert told["keys"].split() == [str(tmp_path / "keys.toml"), f"({file})"]
     assert told["device"].split() == ["auto", "(default)"]
-    assert told["proxies"].split() == ["10.0.0.1,", "10.0.0.2", "(flag)"]
+    assert told["proxies"].split() == ["10.0.0.1,", "10.0.2.0/24", "(flag)"]
 
 
 def test_a_switch_can_be_put_off_again(served, monkeypatch):
@@ -77,6 +77,8 @@ def test_a_switch_can_be_put_off_again(served, monkeypatch):
         (["--log-format", "xml"], "`log_format` must be one of text, json, got 'xml' (flag)"),
         (["--host", "0.0.0.0"], "at `0.0.0.0` other machines reach the service"),
         (["--certificate", "a.pem"], "`certificate` and `certificate_key` go together (flag)"),
+        (["--proxies", "caddy"], "`proxies` are addresses or networks, got `caddy`"),
+        (["--proxies", "10.0.0.1/8"], "`proxies` are addresses or networks, got `10.0.0.1/8`"),
         (["--config", "none.toml"], "cannot read `none.toml`"),
         (["--port", "x"], "invalid value for"),
     ],

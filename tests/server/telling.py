@@ -6,7 +6,7 @@ import json
 import re
 
 TELLING = re.compile(
-    r"0x[0-9a-f]{4}"  # an address of memory
+    r"(?<![\w-])0x[0-9a-f]{4}"  # an address of memory, and no part of the name of a session
     r"|<[\w.]+ (?:object|at )|<class|<function"  # a repr
     r"|Traceback|line \d+, in|\w\.py\b"
     r"|(?:/(?:home|usr|work|tmp|opt|root|var|etc|proc)/|[A-Za-z]:\\|site-packages)"

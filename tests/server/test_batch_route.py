@@ -26,9 +26,9 @@ from promptseg.requests import SegmentRequest
 from promptseg.server import batches
 from promptseg.server.app import make_app
 from promptseg.server.batches import BatchBody, plan
+from promptseg.server.drawing import State
 from promptseg.server.guards import guarded
 from promptseg.server.refusals import FieldError, parse
-from promptseg.server.sessions import State
 
 RED = painted(("red", 0, 0, 4, 4), ("red", 8, 8, 14, 14))
 BLUE = painted(("blue", 2, 2, 8, 8))

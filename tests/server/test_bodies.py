@@ -15,7 +15,7 @@ from fake_finder import painted
 from promptseg.masks import RunLength
 from promptseg.server import bodies
 from promptseg.server.app import make_app
-from promptseg.server.sessions import State
+from promptseg.server.drawing import State
 from uploads import encoded
 
 POINT = {"points": [[2, 2]]}

@@ -120,6 +120,17 @@ def test_what_is_wrong_is_said_as_for_a_file(make, shared, processes):
     assert decoder.decode(PHOTO).shape == (HEIGHT, WIDTH, 3)
 
 
+@pytest.mark.parametrize(("size", "is_taken"), [((65_535, 1), True), ((65_536, 1), False)])
+def test_a_side_that_no_jpeg_could_have_is_refused_undecoded(shared, size, is_taken):
+    """A line of many pixels is within the bound of pixels, and takes longer than any photo."""
+    data = encoded(Image.new("L", size), "PNG")
+    if is_taken:
+        assert shared.decode(data).shape == (1, 65_535, 3)
+        return
+    with pytest.raises(ImageSizeError, match=r"65536 x 1 .* no side may have more than 65535"):
+        shared.decode(data)
+
+
 @pytest.mark.parametrize("wrong", ["text", None, [1, 2], bytearray(b"x")])
 def test_an_upload_is_bytes(make, wrong):
     """Anything else is refused by its type."""

@@ -202,7 +202,8 @@ def test_masks_without_pixels_are_left_out(client):
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.png", "/tmp/out.png", "a/../../out.png", "..", "x" * 900, "a\0b", "a\nb"]
+    "name",
+    ["../out.png", "/tmp/out.png", "a/../../out.png", "..", "..\\b.png", "x" * 900, "a\0b", "a\nb"],
 )
 def test_no_name_leads_out_of_the_archive(client, name):
     """Names become names of files, and nothing else."""
@@ -215,6 +216,7 @@ def test_no_name_leads_out_of_the_archive(client, name):
             continue
         for each in unpacked(answer):
             assert ".." not in Path(each).parts
+            assert "\\" not in each
             assert not Path(each).is_absolute()
 
 
@@ -313,6 +315,68 @@ def test_masks_of_other_images_are_told_apart(client):
     assert "`cat.png` is 13 x 11 (width x height) there" in found["problems"][0]["message"]
     found = imported(client, files, [{"name": "shelf/cat.jpeg", "width": 13, "height": 11}])
     assert [image["name"] for image in found["images"]] == ["shelf/cat.jpeg"]
+
+
+def coco_of(name, **image):
+    said = coco.to_coco([(name, Masks.of([run()], size=SIZE))], category="cup")
+    return {**said, "images": [{**said["images"][0], **image}]}
+
+
+def test_whole_names_come_before_parts_of_them(client):
+    """Of two images of one name in two folders the one is meant that is named."""
+    known = [{**OPEN[0], "name": f"{folder}/cat.png"} for folder in ("one", "two", "three")]
+    files = {"masks.json": json.dumps(coco_of("two/cat.png")).encode()}
+    [image] = imported(client, files, known)["images"]
+    assert image["name"] == "two/cat.png"
+
+
+def test_labels_of_images_that_are_not_open_harm_none(client):
+    """However many files are none of masks, or about others."""
+    line = b"0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n"
+    files = {f"a{number}.txt": line for number in range(60)} | {"cat.txt": line}
+    files |= {f"photo{number}.jpg": b"" for number in range(60)}
+    found = imported(client, files, OPEN)
+    assert [image["name"] for image in found["images"]] == ["cat.png"]
+    [problem] = [each for each in found["problems"] if each["file"] == "labels"]
+    assert "not open: `a0`, `a1`, `a2` and 57 more" in problem["message"]
+
+
+def test_labels_that_were_not_tried_are_said_to_be(client, monkeypatch):
+    """Not all of very many damaged ones are looked for."""
+    monkeypatch.setattr(imports, "MOST_DAMAGED", 2)
+    files = dict.fromkeys(("cat.txt", "cat.b/cat.txt", "dog.txt"), b"0 a a a a a a\n")
+    found = imported(
+        client, {**files, "data.yaml": b"{names: [], other: mouse}", "mouse.txt": b""}, OPEN
+    )
+    last = found["problems"][-1]
+    assert last["message"] == "2 files of labels are damaged, and the other 1 were not read"
+
+
+def test_half_a_character_is_no_label(client):
+    """JSON can say it, and no text has it."""
+    said = coco_of("cat.png")
+    said["categories"][0]["name"] = "cup \ud83d"
+    [image] = imported(client, {"a.json": json.dumps(said).encode()})["images"]
+    assert [each["label"] for each in image["objects"]] == ["cup ?"]
+
+
+@pytest.mark.parametrize("side", [float("nan"), -float("inf"), float("inf"), -3, 1e300])
+def test_a_size_that_is_none_is_named(client, side):
+    """As a mistake in that file."""
+    files = {"a.json": json.dumps(coco_of("cat.png", width=side)).encode()}
+    found = imported(client, files)
+    assert found["images"] == []
+    assert [each["file"] for each in found["problems"]] == ["a.json"]
+
+
+def test_names_that_no_file_has_are_named(client):
+    """They are too long, or have no letters; what else was sent is read."""
+    long = "x" * 300
+    known = [*OPEN, {**OPEN[0], "name": f"{long}.png"}]
+    files = {"a.json": json.dumps(coco_of("cat.png")).encode(), f"{long}.txt": b""}
+    found = imported(client, files, known)
+    assert [image["name"] for image in found["images"]] == ["cat.png"]
+    assert found["problems"][0]["message"] == "no image has such a name"
 
 
 def bomb(width, height):

@@ -11,8 +11,10 @@ from adapter_service import error_of, png, recorded, red, serving
 
 import promptseg as ps
 from fake_finder import FakeBoth
+from promptseg.errors import ConfigError
 from promptseg.formats.label_studio import brush
 from promptseg.masks import RunLength
+from promptseg.server.app import make_app
 from promptseg.server.keys import Keys
 
 ADDRESS = "/adapters/label-studio"
@@ -34,6 +36,12 @@ def media(tmp_path_factory):
 def client(media):
     with serving(FakeBoth(), label_studio_media=media, max_bytes=50_000) as client:
         yield client
+
+
+def test_a_folder_of_media_that_is_none_is_refused_at_once(make_service, tmp_path):
+    """Else each task would be told that its image is not there."""
+    with pytest.raises(ConfigError, match="`label_studio_media` is a folder"):
+        make_app(make_service(label_studio_media=tmp_path / "none"))
 
 
 def predict(client, name, image):

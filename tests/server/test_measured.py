@@ -71,6 +71,16 @@ def test_a_damaged_block_of_orientation_is_as_none(tmp_path):
         assert sorted(measure(path, **BOUNDS)) == sorted(Size(11, 13))
 
 
+def test_a_file_that_becomes_shorter_is_refused(tmp_path, monkeypatch):
+    """It is being written by someone, and ends before it did."""
+    path = tmp_path / "image"
+    data = encoded(picture(), "PNG")
+    path.write_bytes(data)
+    monkeypatch.setattr(images, "open_file", lambda path: io.BytesIO(data[:20]))
+    with pytest.raises(ImageError, match="became shorter"):
+        measure(path, **BOUNDS)
+
+
 def test_reading_stops_where_enough_is_known(tmp_path, monkeypatch):
     """Of a large JPEG some kilobytes are read."""
     path = tmp_path / "image"

@@ -72,6 +72,16 @@ def test_nothing_else_is_sent(client, path):
     assert "secret" not in answer.text
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-3", "bytes=5-2", "bytes=9999-", "bytes=0-0,2-2", "x"])
+@pytest.mark.parametrize("path", ["/web/icon.svg", "/docs/static/favicon.png"])
+def test_a_file_is_sent_whole(client, path, asked):
+    """Whichever part is asked for, and be it none: no answer has a body of its own kind."""
+    answer = client.get(path, headers={"Range": asked})
+    assert answer.status_code == 200
+    assert len(answer.content) == int(answer.headers["Content-Length"]) > 5
+    assert "Accept-Ranges" not in answer.headers
+
+
 def test_the_page_needs_no_key(make_service, pages, tmp_path):
     """The key is asked for in it, and what it shows needs one."""
     from promptseg.server.keys import Keys

@@ -18,10 +18,11 @@ from promptseg.engine.digest import Name
 from promptseg.errors import DeadlineError
 from promptseg.formats.records import masks_from_json
 from promptseg.prompts import Box, MaskHint, Points, Prompt
+from promptseg.server.drawing import State
 from promptseg.server.keys import Caller
 from promptseg.server.pictures import Picture
 from promptseg.server.routes import sessions as routes
-from promptseg.server.sessions import Sessions, State
+from promptseg.server.sessions import Sessions
 
 POINT = {"points": [[7, 7]]}
 

@@ -18,10 +18,12 @@ from promptseg.errors import OverloadedError, PromptError, SessionError
 from promptseg.options import SegmentOptions
 from promptseg.prompts import Box, MaskHint, Points, Prompt
 from promptseg.requests import SegmentRequest
+from promptseg.server import drawing
 from promptseg.server import sessions as store
+from promptseg.server.drawing import State
 from promptseg.server.pictures import Picture
 from promptseg.server.quotas import QuotaError
-from promptseg.server.sessions import Sessions, State
+from promptseg.server.sessions import Sessions
 
 POINT = Prompt(points=Points([(7, 7)]))
 
@@ -110,7 +112,7 @@ def test_what_is_not_there_is_not_accepted(model):
 def test_objects_that_are_done_have_a_bound_in_bytes(model, monkeypatch):
     """Run lengths of more bytes are refused, and the steps stay."""
     state = add(model, state_of(), POINT)
-    monkeypatch.setattr(store, "OBJECT_BYTES", 3 * state.masks.runs[0].counts.nbytes)
+    monkeypatch.setattr(drawing, "OBJECT_BYTES", 3 * state.masks.runs[0].counts.nbytes)
     state = add(model, state.accept(max_objects=9), POINT)
     with pytest.raises(PromptError, match="too intricate"):
         state.accept(max_objects=9)
@@ -128,7 +130,7 @@ def test_points_of_one_object_have_a_limit(model):
 
 def test_old_steps_are_forgotten_where_they_are_too_many(model, monkeypatch):
     """The last steps stay, and what was said stays whole."""
-    monkeypatch.setattr(store, "MOST_STEPS", 3)
+    monkeypatch.setattr(drawing, "MOST_STEPS", 3)
     state = state_of()
     for x in range(5):
         state = add(model, state, Prompt(points=Points([(x, x)])))
@@ -139,7 +141,7 @@ def test_old_steps_are_forgotten_where_they_are_too_many(model, monkeypatch):
 
 def test_steps_keep_only_so_many_bytes(model, monkeypatch):
     """A hint of 19600 bytes counts once for all steps that share it; the last step stays."""
-    monkeypatch.setattr(store, "STEP_BYTES", 50_000)
+    monkeypatch.setattr(drawing, "STEP_BYTES", 50_000)
     hint = np.ones((140, 140), bool)
     state = add(model, state_of(side=140), Prompt(hint=MaskHint(hint)))
     for _ in range(9):
@@ -148,7 +150,7 @@ def test_steps_keep_only_so_many_bytes(model, monkeypatch):
     for _ in range(9):
         state = add(model, state, Prompt(hint=MaskHint(hint)))
     assert len(state.steps) == 2
-    monkeypatch.setattr(store, "STEP_BYTES", 0)
+    monkeypatch.setattr(drawing, "STEP_BYTES", 0)
     assert len(add(model, state, POINT).steps) == 1
 
 
@@ -172,6 +174,54 @@ def test_an_owner_has_so_many_at_most():
     sessions.close("anna", first)
     sessions.open("anna", state_of())
     assert len(sessions) == 3
+
+
+@pytest.mark.parametrize("bound", [{"max_each": 2}, {"max_each": 9, "max_bytes": 2 * 588}])
+def test_idle_sessions_give_way(bound):
+    """A page that crashed locks nobody out: the idlest goes, and those that are in use stay."""
+    clock = Clock()
+    sessions = Sessions(seconds=1800, clock=clock, **bound)
+    crashed, used = sessions.open("", state_of()), sessions.open("", state_of())
+    clock.now = 30
+    sessions.get("", used)
+    clock.now = store.IDLE_SECONDS - 1
+    with pytest.raises(QuotaError):
+        sessions.open("", state_of())
+    clock.now += 1
+    latest = sessions.open("", state_of())
+    assert [each.id for each in sessions.of_owner("")] == [used, latest]
+    with pytest.raises(SessionError):
+        sessions.get("", crashed)
+    with pytest.raises(QuotaError):
+        sessions.open("", state_of())
+
+
+def test_idle_sessions_give_way_to_their_owner_alone():
+    """Another owner is told that there is no room; and nothing goes where that would not do."""
+    clock = Clock()
+    sessions = Sessions(9, 1800, max_bytes=588, clock=clock)
+    sessions.open("", state_of())
+    clock.now = store.IDLE_SECONDS
+    for owner, side in (("ben", 14), ("", 99)):
+        with pytest.raises(OverloadedError, match="all the memory"):
+            sessions.open(owner, state_of(owner=owner, side=side))
+    assert len(sessions) == 1
+
+
+def test_a_session_at_work_gives_way_to_none():
+    """However long its answer takes."""
+    clock = Clock()
+    sessions = Sessions(1, 1800, clock=clock)
+    name = sessions.open("anna", state_of())
+
+    async def work():
+        async with sessions.turn("anna", name):
+            clock.now = 600
+            with pytest.raises(QuotaError):
+                sessions.open("anna", state_of())
+
+    asyncio.run(work())
+    assert sessions.open("anna", state_of()) != name
 
 
 def test_images_take_so_many_bytes_at_most():

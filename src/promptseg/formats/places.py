@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from promptseg.errors import ImageError, MaskError, OutputError
@@ -23,21 +24,30 @@ class Photos:
     """
 
     def __init__(self, folder: str | Path | None) -> None:
-        self._by_name: dict[str, Path] = {}
-        self._by_stem: dict[str, Path] = {}
-        if folder is None:
-            return
-        if not Path(folder).is_dir():
+        if folder is not None and not Path(folder).is_dir():
             raise ImageError(f"there is no folder `{folder}`", hint=SIZE_HINT)
-        for path in sorted(Path(folder).rglob("*")):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                self._by_name.setdefault(path.name, path)
-                self._by_stem.setdefault(path.stem, path)
+        self._folder = None if folder is None else Path(folder)
 
     def find(self, name: str) -> Path | None:
         """Return the photo of this name, with or without its ending; None where there is none."""
         short = PurePosixPath(name.replace("\\", "/")).name
         return self._by_name.get(short) or self._by_stem.get(PurePosixPath(short).stem)
+
+    @cached_property
+    def _paths(self) -> list[Path]:
+        """All photos, the last first; looked for late, as most files of masks say sizes."""
+        if self._folder is None:
+            return []
+        paths = sorted(self._folder.rglob("*"), reverse=True)
+        return [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Path]:
+        return {path.name: path for path in self._paths}
+
+    @cached_property
+    def _by_stem(self) -> dict[str, Path]:
+        return {path.stem: path for path in self._paths}
 
     def require(self, name: str) -> Path:
         """Return the photo of this name.
@@ -106,7 +116,8 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     taken: set[str] = set()
     for path in paths:
         shared = stems[path.stem.casefold()] > 1
-        wanted = f"{path.absolute().parent.name}-{path.stem}" if shared else path.stem
+        folder = path.parent.name if shared else ""
+        wanted = f"{folder}-{path.stem}" if folder else path.stem
         name, number = wanted, 2
         while name.casefold() in taken:
             name, number = f"{wanted}-{number}", number + 1

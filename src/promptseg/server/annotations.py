@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,14 @@ from promptseg.geometry import Size
 from promptseg.io.files import hold, write_atomically
 from promptseg.masks import RunLength
 from promptseg.results import Masks
-from promptseg.server.folder import Folder, ReadOnlyError, UnwrittenError, Version, version_of
+from promptseg.server.folder import (
+    NONE,
+    Folder,
+    ReadOnlyError,
+    UnwrittenError,
+    Version,
+    version_of,
+)
 
 ENDING = ".coco.json"
 LOCK = ".promptseg.lock"
@@ -95,6 +103,7 @@ class Annotations:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._summaries: dict[str, tuple[Version, Summary]] = {}
 
     def get(self, name: str) -> Kept:
@@ -107,7 +116,15 @@ class Annotations:
         data = self._read(name)
         if data is None:
             return Kept(None, NOTHING)
-        return Kept(read(data, name), revision_of(data))
+        document = read(data, name)
+        size = self._folder.entry(name).size
+        # An image may lie on its side, and say so where the listing does not look.
+        if size != NONE and document.size not in (size, Size(size.width, size.height)):
+            raise MaskError(
+                f"`{name}{ENDING}` is about an image of {document.size}, and `{name}` is {size}",
+                hint="Move it elsewhere to go on with this image",
+            )
+        return Kept(document, revision_of(data))
 
     def put(self, name: str, document: Document, revision: str) -> str:
         """Keep what is drawn on an image in place of what `revision` says, and return the new one.
@@ -138,7 +155,7 @@ class Annotations:
         """Return what a listing says; of a file that cannot be read, nothing."""
         path = self._folder.path / f"{name}{ENDING}"
         version = version_of(path)
-        if version is None:
+        if version is None or problem_of(path) is not None:
             return Summary()
         with self._lock:
             known = self._summaries.get(name)
@@ -149,11 +166,16 @@ class Annotations:
         return known[1]
 
     def _path(self, name: str) -> Path:
-        """Return where the file of an image is or would be: beside it, and no link."""
+        """Return where the file of an image is or would be: beside it, and a file.
+
+        Raises:
+            AbsentError: there is no such image.
+            MaskError: it is something else, or cannot be there.
+        """
         self._folder.file(name)
         path = self._folder.path / f"{name}{ENDING}"
-        if path.is_symlink():
-            raise MaskError(f"`{path.name}` is a link, which is not followed")
+        if (problem := problem_of(path)) is not None:
+            raise MaskError(f"`{path.name}` {problem}")
         return path
 
     def _read(self, name: str) -> bytes | None:
@@ -169,7 +191,7 @@ class Annotations:
     def _alone(self) -> Iterator[None]:
         """Keep other threads and other processes from writing."""
         until = time.monotonic() + LOCK_SECONDS
-        with self._lock:
+        with self._writing:
             try:
                 while (held := hold(self._folder.path / LOCK)) is None:
                     if time.monotonic() > until:
@@ -183,6 +205,19 @@ class Annotations:
                 yield
 
 
+def problem_of(path: Path) -> str | None:
+    """Say why a path is none that annotations can be kept at; None where they can."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"cannot be read: {reason(error)}"
+    if stat.S_ISLNK(mode):
+        return "is a link, which is not followed"
+    return None if stat.S_ISREG(mode) else "is no file"
+
+
 def unwritten(error: BaseException | None) -> UnwrittenError:
     """Make the error of what cannot be written, without the place where it was to go."""
     said = reason(error) if isinstance(error, OSError) else "the system does not say why"
@@ -190,6 +225,11 @@ def unwritten(error: BaseException | None) -> UnwrittenError:
         f"the annotations cannot be written: {said}",
         hint="Make room on the disk, or let the service write to the folder",
     )
+
+
+def legible(label: str) -> str:
+    """Return a label as text that can be sent: JSON can say half of a character, which none is."""
+    return label.encode(errors="replace").decode()
 
 
 def revision_of(data: bytes) -> str:
@@ -321,7 +361,7 @@ def _own(name: str, taken: set[str]) -> str:
 
 
 def _label(masks: Masks, i: int) -> str | None:
-    return None if masks.labels is None else str(masks.labels[i]) or None
+    return None if masks.labels is None else legible(str(masks.labels[i])) or None
 
 
 def _name_of(run: RunLength) -> str:
@@ -330,7 +370,7 @@ def _name_of(run: RunLength) -> str:
 
 
 def _is_named(said: str, name: str) -> bool:
-    return PurePosixPath(said.replace("\\", "/")).name == name
+    return said == name or PurePosixPath(said.replace("\\", "/")).name == name
 
 
 def _summary(path: Path) -> Summary:
@@ -343,5 +383,5 @@ def _summary(path: Path) -> Summary:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return Summary()
     done = isinstance(ours, dict) and ours.get("done") is True
-    labels = {name for name in names if isinstance(name, str) and name and name != UNNAMED}
+    labels = {legible(name) for name in names if isinstance(name, str) and name and name != UNNAMED}
     return Summary(done, count, tuple(sorted(labels)))

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic_core import to_json
 
 import promptseg
-from promptseg.server import documents, page, problems
+from promptseg.server import documents, label_studio, page, problems
 from promptseg.server.annotator import Annotator
 from promptseg.server.routes import (
     batch,
@@ -18,14 +18,15 @@ from promptseg.server.routes import (
     files,
     folder,
     health,
-    label_studio,
     models,
     sessions,
     tutorial,
     verbs,
 )
+from promptseg.server.routes import label_studio as label_studio_route
 from promptseg.server.routes import page as page_route
 from promptseg.server.service import Service
+from promptseg.server.whole_files import WholeFiles
 
 ROUTERS = (
     verbs.router,
@@ -34,7 +35,7 @@ ROUTERS = (
     folder.router,
     files.router,
     batch.router,
-    label_studio.router,
+    label_studio_route.router,
     cvat.router,
     tutorial.router,
     models.router,
@@ -48,8 +49,9 @@ def make_app(service: Service) -> FastAPI:
     """Make the application of a service; callers reach it through `guards.guarded`.
 
     Raises:
-        ConfigError: the annotator's folder is not there.
+        ConfigError: the annotator's folder is not there, or Label Studio's.
     """
+    label_studio.require_media(service.settings.label_studio_media)
     app = FastAPI(
         title=documents.TITLE,
         version=promptseg.__version__,
@@ -64,6 +66,7 @@ def make_app(service: Service) -> FastAPI:
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app)
     app.add_middleware(problems.Unexpected)
+    app.add_middleware(WholeFiles)
     for router in ROUTERS:
         app.include_router(router)
     app.router.routes += [documents.assets(), page.mount()]

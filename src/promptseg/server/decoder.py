@@ -21,6 +21,7 @@ from promptseg.geometry import Size
 from promptseg.io import headers, images
 from promptseg.server import decoding_process, wires
 from promptseg.server.decoding_process import ANSWERED, ASKED, READY, UNREADABLE
+from promptseg.server.measured import require_size
 from promptseg.shapes import ImageArray
 
 logger = logging.getLogger(__name__)
@@ -73,13 +74,13 @@ class Decoder:
 
         Raises:
             ImageFormatError: it is of no format that is read.
-            ImageSizeError: it has too many pixels.
+            ImageSizeError: it has too many pixels, or too long a side.
             ImageError: there are no bytes, or the header is damaged.
         """
         if not isinstance(data, bytes):
             raise ImageError(f"an upload is bytes, got {type(data).__name__}")
         size = headers.stated_size(data)
-        images.check_pixels(size, "the image", self._max_pixels, hint=images.SMALLER_HINT)
+        require_size(size, self._max_pixels)
         return size
 
     def decode(self, data: bytes, *, side: int = 0) -> ImageArray:

@@ -102,7 +102,9 @@ def packed(folder: Path, name: str) -> Path:
     with zipfile.ZipFile(target, "w") as archive:
         for path in files:
             method = zipfile.ZIP_STORED if path.suffix in PACKED else zipfile.ZIP_DEFLATED
-            archive.write(path, path.relative_to(folder).as_posix(), compress_type=method)
+            # Windows takes what stands before a backslash for a folder.
+            name = path.relative_to(folder).as_posix().replace("\\", "_")
+            archive.write(path, name, compress_type=method)
             path.unlink()
     return target
 

@@ -80,7 +80,31 @@ class Folder:
             self._measured = {
                 name: self._measured[name] for name in names if name in self._measured
             }
-        return [self._entry(name) for name in names]
+        return [self.entry(name) for name in names]
+
+    def entry(self, name: str) -> Entry:
+        """Return what a listing says of an image; it is looked into where it changed."""
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(name).decode(errors="replace")
+            return Entry(shown, problem="its name is no text in UTF-8")
+        try:
+            path = self.file(name)
+        except AbsentError:
+            is_link = (self.path / name).is_symlink()
+            return Entry(name, problem=LINK_PROBLEM if is_link else "it is no file")
+        version = version_of(path)
+        if version is None:
+            return Entry(name, problem="it is no file")
+        with self._lock:
+            known = self._measured.get(name)
+        if known is not None and known.version == version:
+            return known.entry
+        entry = self._look_into(name, path)
+        with self._lock:
+            self._measured[name] = Measured(version, entry)
+        return entry
 
     def file(self, name: str) -> Path:
         """Return where an image of the listing is.
@@ -142,29 +166,6 @@ class Folder:
             names = frozenset()
         self._names = names
         return names
-
-    def _entry(self, name: str) -> Entry:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            shown = os.fsencode(name).decode(errors="replace")
-            return Entry(shown, problem="its name is no text in UTF-8")
-        try:
-            path = self.file(name)
-        except AbsentError:
-            is_link = (self.path / name).is_symlink()
-            return Entry(name, problem=LINK_PROBLEM if is_link else "it is no file")
-        version = version_of(path)
-        if version is None:
-            return Entry(name, problem="it is no file")
-        with self._lock:
-            known = self._measured.get(name)
-        if known is not None and known.version == version:
-            return known.entry
-        entry = self._look_into(name, path)
-        with self._lock:
-            self._measured[name] = Measured(version, entry)
-        return entry
 
     def _look_into(self, name: str, path: Path) -> Entry:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -16,14 +17,16 @@ from promptseg.formats import recognise, yolo
 from promptseg.formats.answers import Answer
 from promptseg.geometry import Size
 from promptseg.io import headers
+from promptseg.server.folder import LONGEST_NAME
 
 DOCUMENTS = (".json",)
 LABELS = (".txt",)
 KINDS = (*DOCUMENTS, *LABELS, *yolo.SUFFIXES)
 CLASSES = "classes.txt"
+OPEN_HINT = "Open the images first, under the names that the file has for them"
 KINDS_HINT = "Files that are read are COCO and labelme (.json) and YOLO (.txt, data.yaml)"
 # Beyond so many that are damaged the rest of YOLO's labels is not tried.
-MOST_PROBLEMS = 50
+MOST_DAMAGED = 50
 # Letters of base64 that hold the head of a PNG file.
 HEAD = 64
 
@@ -56,6 +59,7 @@ def read(
     masks of others are named and left out. Without any, all are taken.
     """
     photos = _stand_ins(known, folder / "photos") if known else None
+    called = _called(known)
     told = [name for name in files if _kind(name) not in KINDS]
     troubles = [Trouble(name, "it is not a file of masks", KINDS_HINT) for name in told]
     answers: list[Answer] = []
@@ -65,10 +69,10 @@ def read(
         except PromptsegError as error:
             troubles.append(_trouble(name, error, folder))
         else:
-            answers += _fitting(found, name, known, max_pixels, troubles)
+            answers += _fitting(found, name, known, called, max_pixels, troubles)
     if any(_kind(name) in LABELS for name in files):
-        found = _labels(files, folder / "yolo", photos, troubles)
-        answers += _fitting(found, "labels", known, max_pixels, troubles)
+        found = _labels(files, folder / "yolo", photos, called, troubles)
+        answers += _fitting(found, "labels", known, called, max_pixels, troubles)
     elif told_only := [name for name in files if _kind(name) in yolo.SUFFIXES]:
         troubles.append(Trouble(told_only[0], "it describes labels, and there are none"))
     return Imported(answers, troubles)
@@ -80,6 +84,10 @@ def _kind(name: str) -> str:
 
 def _short(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).name
+
+
+def _is_file_name(short: str) -> bool:
+    return short not in ("", "..") and short.isprintable() and len(short.encode()) <= LONGEST_NAME
 
 
 def _document(
@@ -139,9 +147,11 @@ def _sizes(document: Any) -> Iterator[Size]:
 
 
 def _size(down: object, across: object) -> Size | None:
-    if isinstance(down, (int, float)) and isinstance(across, (int, float)):
-        return Size(int(min(down, 1e9)), int(min(across, 1e9)))
-    return None
+    if not isinstance(down, (int, float)) or not isinstance(across, (int, float)):
+        return None
+    if math.isnan(down) or math.isnan(across):
+        return None
+    return Size(*(int(min(max(side, 0), 1e9)) for side in (down, across)))
 
 
 def _drawn_size(text: str) -> Iterator[Size]:
@@ -153,24 +163,38 @@ def _drawn_size(text: str) -> Iterator[Size]:
 
 
 def _labels(
-    files: Mapping[str, bytes], folder: Path, photos: Path | None, troubles: list[Trouble]
+    files: Mapping[str, bytes],
+    folder: Path,
+    photos: Path | None,
+    called: Mapping[str, str],
+    troubles: list[Trouble],
 ) -> list[Answer]:
     """Read labels together, for all share the names of classes; what is damaged is set aside."""
     names = _lay_out(files, folder, troubles)
-    found: list[Answer] = []
-    while names and len(troubles) < MOST_PROBLEMS:
+    if called:
+        _leave_others(names, folder, called, troubles)
+    for _ in range(MOST_DAMAGED):
+        if not names:
+            return []
         try:
-            found = yolo.read(folder, images=photos)
+            return yolo.read(folder, images=photos)
         except PromptsegError as error:
             blamed = [each for each in names if f"{yolo.LABELS}/{each}`" in str(error)]
             troubles.append(_trouble(names[blamed[0]] if blamed else yolo.DATA, error, folder))
             if not blamed:
-                break
+                return []
             (folder / yolo.LABELS / blamed[0]).unlink()
             del names[blamed[0]]
-        else:
-            break
-    return found
+    if names:
+        troubles.append(
+            Trouble(
+                next(iter(names.values())),
+                f"{MOST_DAMAGED} files of labels are damaged, and the other {len(names)} were not "
+                "read",
+                "Send them without those that are damaged",
+            )
+        )
+    return []
 
 
 def _lay_out(files: Mapping[str, bytes], folder: Path, troubles: list[Trouble]) -> dict[str, str]:
@@ -186,8 +210,11 @@ def _lay_out(files: Mapping[str, bytes], folder: Path, troubles: list[Trouble]) 
         elif short == CLASSES:
             continue
         elif _kind(name) in LABELS:
-            if short in names or not short.isprintable():
+            if short in names:
                 troubles.append(Trouble(name, "another file has the same name"))
+                continue
+            if not _is_file_name(short):
+                troubles.append(Trouble(name, "no image has such a name"))
                 continue
             (labels / short).write_bytes(content)
             names[short] = name
@@ -198,6 +225,32 @@ def _lay_out(files: Mapping[str, bytes], folder: Path, troubles: list[Trouble]) 
     return names
 
 
+def _leave_others(
+    names: dict[str, str], folder: Path, called: Mapping[str, str], troubles: list[Trouble]
+) -> None:
+    """Take out labels of images that are not open, and that nothing says the size of."""
+    data = folder / yolo.DATA
+    said = data.read_bytes() if data.exists() else b""
+    stems = {short: PurePosixPath(short).stem for short in names}
+    others = [
+        short for short, stem in stems.items() if not (stem in called or stem.encode() in said)
+    ]
+    for short in others:
+        (folder / yolo.LABELS / short).unlink()
+        del names[short]
+    if others:
+        troubles.append(_not_open("labels", [stems[short] for short in others]))
+
+
+def _called(known: Mapping[str, Size]) -> dict[str, str]:
+    """Return images that are open by all that files may call them: with or without their endings,
+    and their folders.
+    """
+    short = {_short(name): name for name in known}
+    stems = {PurePosixPath(each).stem: name for each, name in short.items()}
+    return stems | short | {name: name for name in known}
+
+
 def _stand_ins(known: Mapping[str, Size], folder: Path) -> Path:
     """Write files that have the names and the sizes of images, and no pixels.
 
@@ -206,7 +259,7 @@ def _stand_ins(known: Mapping[str, Size], folder: Path) -> Path:
     folder.mkdir()
     for name, size in known.items():
         short = _short(name)
-        if short in ("", ".", "..") or "\0" in short:
+        if not _is_file_name(short):
             continue
         head = b"BM" + (54).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little")
         sides = size.width.to_bytes(4, "little") + size.height.to_bytes(4, "little")
@@ -219,12 +272,11 @@ def _fitting(
     answers: Sequence[Answer],
     file: str,
     known: Mapping[str, Size],
+    called: Mapping[str, str],
     max_pixels: int,
     troubles: list[Trouble],
 ) -> list[Answer]:
     """Keep what is about images that are open, under their names; say what is not."""
-    by_short = {_short(name): name for name in known}
-    by_stem = {PurePosixPath(short).stem: name for short, name in by_short.items()}
     kept: list[Answer] = []
     others: list[str] = []
     for answer in answers:
@@ -236,7 +288,8 @@ def _fitting(
         if not known:
             kept.append(answer)
             continue
-        name = by_short.get(short) or by_stem.get(PurePosixPath(short).stem)
+        ways = (answer.name, short, PurePosixPath(short).stem)
+        name = next((called[way] for way in ways if way in called), None)
         if name is None:
             others.append(short)
         elif known[name] != size:
@@ -250,15 +303,14 @@ def _fitting(
         else:
             kept.append(answer._replace(name=name))
     if others:
-        listed = ", ".join(f"`{other}`" for other in others[:3])
-        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        troubles.append(
-            Trouble(file, f"it is about images that are not open: {listed}{more}", OPEN_HINT)
-        )
+        troubles.append(_not_open(file, others))
     return kept
 
 
-OPEN_HINT = "Open the images first, under the names that the file has for them"
+def _not_open(file: str, others: Sequence[str]) -> Trouble:
+    listed = ", ".join(f"`{other}`" for other in others[:3])
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return Trouble(file, f"it is about images that are not open: {listed}{more}", OPEN_HINT)
 
 
 def _trouble(name: str, error: PromptsegError, folder: Path) -> Trouble:

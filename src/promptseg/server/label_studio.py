@@ -151,6 +151,19 @@ def prompt(said: Asked, size: Size) -> Prompt:
     return Prompt(points=points, box=box)
 
 
+def require_media(root: Path | None) -> None:
+    """Refuse a folder of Label Studio's media that is none.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if root is not None and not root.is_dir():
+        raise ConfigError(
+            f"`label_studio_media` is a folder, got `{root}`",
+            hint="Name the folder that has Label Studio's media, `media` in its data directory",
+        )
+
+
 def read_media(address: str, root: Path | None, *, max_bytes: int) -> bytes:
     """Read the file that a task's address names, from the folder of Label Studio's media.
 

@@ -21,6 +21,8 @@ PARTS = (2**14, 2**18)
 ON_ITS_SIDE = (5, 6, 7, 8)
 EXIF = b"Exif\0\0"
 SHORT = 3
+# The most that a JPEG's header can state (ITU T.81, B.2.2).
+MOST_SIDE = 65_535
 MOST_STEPS = 1000
 # Kinds of JPEG segments that end the header: the scan, and the end.
 LAST_MARKERS = (0xDA, 0xD9)
@@ -48,12 +50,30 @@ def measure(path: Path, *, max_pixels: int, max_bytes: int) -> Size:
                         raise
                 else:
                     break
+            else:
+                raise ImageError("the file became shorter while it was read")
         except OSError as error:
             if isinstance(error, ImageError):
                 raise
             raise ImageError(f"the file cannot be read: {reason(error)}") from error
-    images.check_pixels(size, "the image", max_pixels, hint=images.SMALLER_HINT)
+    require_size(size, max_pixels)
     return size
+
+
+def require_size(size: Size, max_pixels: int) -> None:
+    """Refuse an image of more pixels than are taken, or of a side that no JPEG could have.
+
+    A line of millions of pixels is squashed, and its mask drawn, many times as slowly as a photo.
+
+    Raises:
+        ImageSizeError: it has.
+    """
+    images.check_pixels(size, "the image", max_pixels, hint=images.SMALLER_HINT)
+    if max(size) > MOST_SIDE:
+        raise ImageSizeError(
+            f"the image is {size}, and no side may have more than {MOST_SIDE} pixels",
+            hint="Cut it into parts",
+        )
 
 
 def require_bytes(length: int, most: int) -> None:

@@ -21,6 +21,7 @@ from promptseg.engine.session import Step, Steps
 from promptseg.options import SegmentOptions, TidyOptions
 from promptseg.prompts import Prompt
 from promptseg.results import Masks
+from promptseg.server.drawing import run_bytes
 from promptseg.shapes import LogitArray
 
 # Logits take 64 to 256 KiB a step, so this is many hundred steps.
@@ -36,7 +37,7 @@ class Given(NamedTuple):
     @property
     def held_bytes(self) -> int:
         """How much memory it takes."""
-        return self.logits.nbytes + sum(run.counts.nbytes for run in self.masks.runs)
+        return self.logits.nbytes + sum(map(run_bytes, self.masks.runs))
 
 
 class Replays:

@@ -1,4 +1,4 @@
-"""Objects being drawn step by step: values, and the store that has them for their owners."""
+"""Open sessions: a store that has each for its owner, and not for ever."""
 
 from __future__ import annotations
 
@@ -8,180 +8,19 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
-from promptseg.engine.session import Step, Steps
-from promptseg.errors import DeadlineError, OverloadedError, PromptError, SessionError
-from promptseg.geometry import Size
-from promptseg.masks import RunLength
-from promptseg.options import SegmentOptions
-from promptseg.prompts import Prompt
-from promptseg.results import Masks
-from promptseg.server.pictures import Picture
+from promptseg.errors import DeadlineError, OverloadedError, SessionError
+from promptseg.server.drawing import State
 from promptseg.server.quotas import QuotaError
-from promptseg.server.schemas import Format
 
 ID_BYTES = 24
-# What undo can take back of one object: so many steps, and so many bytes that they keep.
-MOST_STEPS = 100
-STEP_BYTES = 16 * 2**20
-# What the objects that are done may take; those of photos take some kilobytes each.
-OBJECT_BYTES = 16 * 2**20
-# A mask keeps its runs, and once it was asked for them their places and their sums.
-RUN_COPIES = 3
 # Requests about one session that wait for their turn.
 MOST_WAITING = 16
+# A page that has crashed, or was shut without a word, asks for its sessions no more.
+IDLE_SECONDS = 60.0
 CLOSE_HINT = "Close one with `DELETE /v1/sessions/{id}`"
-
-
-class Accepted(NamedTuple):
-    """An object that is done: its one mask, and what it is said to be."""
-
-    masks: Masks
-    label: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class State:
-    """One image, the objects that are done, and the steps of the one being drawn: a value.
-
-    `format` is that in which its masks go out.
-    """
-
-    picture: Picture
-    options: SegmentOptions = field(default_factory=SegmentOptions)
-    format: Format = "rle"
-    steps: Steps = field(default_factory=Steps)
-    objects: tuple[Accepted, ...] = ()
-
-    @property
-    def size(self) -> Size:
-        """The size of its image, and of its masks."""
-        return Size(*self.picture.pixels.shape[:2])
-
-    @cached_property
-    def bytes(self) -> int:
-        """How much memory its steps and objects take, beside its image."""
-        kept = {place: size for step in self.steps.taken for place, size in _kept(step).items()}
-        return sum(kept.values()) + _object_bytes(self.objects)
-
-    @property
-    def masks(self) -> Masks:
-        """The object as drawn so far; none before the first step."""
-        return Masks.empty(self.size) if self.steps.masks is None else self.steps.masks
-
-    @property
-    def accepted(self) -> Masks:
-        """The objects that are done, numbered in their order, with their labels."""
-        if not self.objects:
-            return Masks.empty(self.size)
-        return replace(
-            Masks.concatenate([each.masks for each in self.objects]),
-            objects=np.arange(len(self.objects)),
-            labels=np.array([each.label or "" for each in self.objects]),
-        )
-
-    def require_room(self, new: Prompt, *, max_points: int) -> None:
-        """Refuse what would be more points of one object than are allowed.
-
-        Raises:
-            PromptError: it would.
-        """
-        points = self.steps.said(new).points
-        if points is not None and len(points) > max_points:
-            raise PromptError(
-                f"an object has at most {max_points} points, and this makes {len(points)}",
-                hint="Accept the object, or take steps back",
-            )
-
-    def answered(self, new: Prompt, answer: Masks) -> State:
-        """Return the state after one more step, whose answer came with its logits."""
-        steps = self.steps.with_answer(new, answer, self.options)
-        return replace(self, steps=_latest(steps, STEP_BYTES))
-
-    def within(self, most: int) -> State:
-        """Return the state with as many of its last steps as fit into `most` bytes, and one."""
-        return replace(self, steps=_latest(self.steps, most - _object_bytes(self.objects)))
-
-    def undone(self) -> State:
-        """Return the state without the last step; without steps it stays as it is."""
-        return replace(self, steps=self.steps.undone())
-
-    def accept(self, *, label: str | None = None, mask: int = 0, max_objects: int) -> State:
-        """Return the state in which one of the masks is an object that is done.
-
-        Raises:
-            PromptError: there is no such mask, or the objects are too many or too large.
-        """
-        masks = self.masks
-        if not 0 <= mask < len(masks):
-            raise PromptError(
-                f"there is no mask {mask} to accept, but {len(masks)} of them, counted from 0"
-                if len(masks)
-                else "there is no mask to accept",
-                hint="Say with points, a box or a hint what the object is",
-            )
-        if len(self.objects) >= max_objects:
-            raise PromptError(
-                f"a session has at most {max_objects} objects", hint="Open another for more"
-            )
-        done = Accepted(replace(masks[[mask]], logits=None), label)
-        objects = (*self.objects, done)
-        if _object_bytes(objects) > OBJECT_BYTES:
-            raise PromptError(
-                "the objects of this session have too intricate outlines to be kept together",
-                hint="Open another for more, or draw smoother ones (`tidy`)",
-            )
-        return replace(self, steps=Steps(), objects=objects)
-
-    def without(self, number: int) -> State:
-        """Return the state without an object that was done; later ones move up.
-
-        Raises:
-            SessionError: there is no such object.
-        """
-        if not 0 <= number < len(self.objects):
-            raise SessionError(
-                "there is no such object in the session",
-                hint="Objects are counted from 0, in the order in which they were accepted",
-            )
-        return replace(self, objects=self.objects[:number] + self.objects[number + 1 :])
-
-
-def _latest(steps: Steps, most: int) -> Steps:
-    """Forget the earliest steps where they are too many, or keep more bytes; the last one stays."""
-    kept: dict[int, int] = {}
-    first = len(steps)
-    for step in reversed(steps.taken[-MOST_STEPS:]):
-        kept |= _kept(step)
-        if first < len(steps) and sum(kept.values()) > most:
-            break
-        first -= 1
-    return Steps(steps.taken[first:])
-
-
-def _kept(step: Step) -> dict[int, int]:
-    """Return the bytes of what a step keeps, each by its identity, for steps share some of it."""
-    points, hint = step.prompt.points, step.prompt.hint
-    arrays = [step.logits]
-    if points is not None:
-        arrays += [points.coordinates, points.labels]
-    if hint is not None:
-        arrays.append(hint.mask)
-    runs = {id(run): _run_bytes(run) for run in step.masks.runs}
-    return runs | {id(array): array.nbytes for array in arrays}
-
-
-def _object_bytes(objects: Iterable[Accepted]) -> int:
-    return sum(_run_bytes(run) for each in objects for run in each.masks.runs)
-
-
-def _run_bytes(run: RunLength) -> int:
-    return RUN_COPIES * run.counts.nbytes
 
 
 @dataclass(kw_only=True, eq=False)
@@ -208,7 +47,9 @@ class Sessions:
 
     An owner has at most `max_each`, and one is closed after `seconds` without a request. All of
     them take at most `max_bytes` together, and those of one of several owners half of that; None is
-    no bound. Threads may share it, but for `turn`, which is for one event loop.
+    no bound. Where a new one has no room, those of its owner that nobody has asked for in
+    `IDLE_SECONDS` give way, as few as will do. Threads may share it, but for `turn`, which is for
+    one event loop.
     """
 
     def __init__(
@@ -245,16 +86,21 @@ class Sessions:
         """
         self.expire()
         with self._lock:
-            own = sum(held.owner == owner for held in self._held.values())
-            if own >= self.max_each:
-                raise QuotaError(
-                    f"you have {own} sessions open, and {self.max_each} are allowed",
-                    hint=CLOSE_HINT,
-                    retry_after=1.0,
-                )
-            state = self._fitted(owner, state, self._held.values())
+            now = self._clock()
+            idle = self._idle(owner, now)
+            for leaving in range(len(idle) + 1):
+                kept = {key: self._held[key] for key in self._held.keys() - idle[:leaving]}
+                try:
+                    self._require_place(owner, kept.values())
+                    state = self._fitted(owner, state, kept.values())
+                    break
+                except OverloadedError:
+                    if leaving == len(idle):
+                        raise
+            for key in idle[:leaving]:
+                del self._held[key]
             name = secrets.token_urlsafe(ID_BYTES)
-            self._held[name] = Held(owner=owner, state=state, used=self._clock())
+            self._held[name] = Held(owner=owner, state=state, used=now)
         return name
 
     def get(self, owner: str, name: str) -> State:
@@ -357,6 +203,24 @@ class Sessions:
 
     def _is_over(self, held: Held, now: float) -> bool:
         return now - held.used >= self.seconds and not held.turn.locked()
+
+    def _idle(self, owner: str, now: float) -> list[str]:
+        """List an owner's sessions that nobody has asked for in a while, the idlest first."""
+        idle = [
+            (held.used, name)
+            for name, held in self._held.items()
+            if held.owner == owner and now - held.used >= IDLE_SECONDS and not held.turn.locked()
+        ]
+        return [name for _, name in sorted(idle)]
+
+    def _require_place(self, owner: str, others: Iterable[Held]) -> None:
+        own = sum(held.owner == owner for held in others)
+        if own >= self.max_each:
+            raise QuotaError(
+                f"you have {own} sessions open, and {self.max_each} are allowed",
+                hint=CLOSE_HINT,
+                retry_after=1.0,
+            )
 
     def _fitted(self, owner: str, state: State, others: Iterable[Held]) -> State:
         """Return a state as it has room beside others, whole or with its last steps only.

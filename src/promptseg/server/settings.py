@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -145,7 +146,22 @@ class ServerSettings(Settings):
         if self.rate is not None:
             require_number(self, "rate", least=0.001)
         require_one_of(self, "log_format", ("text", "json"))
+        for proxy in self.proxies:
+            _require_network(proxy)
         if (self.certificate is None) != (self.certificate_key is None):
             raise ConfigError(
                 "`certificate` and `certificate_key` go together", hint="Give both, or neither"
             )
+
+
+def _require_network(proxy: str) -> None:
+    """Refuse what no caller's address can be among; `*` has them all."""
+    if proxy == "*":
+        return
+    try:
+        ipaddress.ip_network(proxy)
+    except ValueError:
+        raise ConfigError(
+            f"`proxies` are addresses or networks, got `{proxy}`",
+            hint="As in 172.30.0.2 or 172.30.0.0/24; a name, or bits beyond a network's, is none",
+        ) from None

@@ -22,6 +22,7 @@ from promptseg.server.answering import answer, timed
 from promptseg.server.answers import respond, written
 from promptseg.server.bodies import prompt_of, read_json
 from promptseg.server.documents import answers_masks, described
+from promptseg.server.drawing import MOST_STEPS
 from promptseg.server.keys import Caller
 from promptseg.server.mask_words import Rle, require_size
 from promptseg.server.option_words import Words, options_of
@@ -30,7 +31,6 @@ from promptseg.server.refusals import FieldError, field
 from promptseg.server.replays import replay
 from promptseg.server.schemas import OneObject, TidyWords
 from promptseg.server.service import Service
-from promptseg.server.sessions import MOST_STEPS
 from promptseg.tidying import tidy
 
 # The page asks for a square again when it comes back to it, and what a session shows stays.

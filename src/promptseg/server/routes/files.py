@@ -21,7 +21,7 @@ from promptseg.formats.answers import Answer
 from promptseg.geometry import Size
 from promptseg.server import exports, imports
 from promptseg.server.access import Admitted
-from promptseg.server.annotations import Annotations
+from promptseg.server.annotations import Annotations, legible
 from promptseg.server.annotator import Annotator, Place
 from promptseg.server.answers import RunLengths, written
 from promptseg.server.bodies import media_type, read_json, read_parts
@@ -295,7 +295,8 @@ async def _pixels(http: Request, caller: Caller, source: SourceWords | str | Non
     service: Service = http.app.state.service
     annotator: Annotator = http.app.state.annotator
     if isinstance(source, str):
-        is_listed = annotator.place is not None and annotator.place.folder.has(source)
+        place = annotator.place
+        is_listed = place is not None and await asyncio.to_thread(place.folder.has, source)
         source = SourceWords(**{"folder_image" if is_listed else "session": source})
     if source is None or (source.session is None) == (source.folder_image is None):
         raise FieldError(
@@ -332,13 +333,13 @@ def _imported(files: dict[str, bytes], known: dict[str, Size], max_pixels: int) 
 
 def _image(answer: Answer) -> dict[str, Any]:
     masks = answer.masks
-    labels = [None] * len(masks) if masks.labels is None else masks.labels.tolist()
+    labels = [""] * len(masks) if masks.labels is None else masks.labels.tolist()
     return {
         "name": answer.name,
         "width": masks.size.width,
         "height": masks.size.height,
         "objects": [
-            {"label": label or None, "rle": run.to_coco(), "score": round(float(score), 6)}
+            {"label": legible(label) or None, "rle": run.to_coco(), "score": round(float(score), 6)}
             for run, label, score in zip(masks.runs, labels, masks.scores, strict=True)
         ],
     }

@@ -24,6 +24,7 @@ from promptseg.server.answering import answer, due, remaining, timed
 from promptseg.server.answers import MaskWords, SizeWords, masks_body, respond, written
 from promptseg.server.bodies import picture_of, prompt_of, read, read_json
 from promptseg.server.documents import answers_masks, described, takes
+from promptseg.server.drawing import State
 from promptseg.server.folder import LONGEST_NAME
 from promptseg.server.keys import Caller
 from promptseg.server.option_words import Words, options_of, with_options
@@ -31,7 +32,7 @@ from promptseg.server.pictures import Picture
 from promptseg.server.problems import documented
 from promptseg.server.pyramid import TILE, levels
 from promptseg.server.schemas import Base64, Format, OneObject
-from promptseg.server.sessions import Sessions, State
+from promptseg.server.sessions import Sessions
 
 if TYPE_CHECKING:
     from promptseg.server.service import Service
