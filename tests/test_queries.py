@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from promptseg import queries
-from promptseg.batch import Batch
+from promptseg.batch import VERBS, Batch
 from promptseg.concepts import Concept
 from promptseg.errors import ImageError, PromptError
 from promptseg.geometry import Box
@@ -191,7 +191,7 @@ def test_other_defaults_make_another_key(tmp_path, monkeypatch):
 
     Later.__qualname__ = FindOptions.__qualname__
     monkeypatch.setitem(queries.RECORDS, "find", Later)
-    monkeypatch.setitem(queries.VERBS, Later, "find")
+    monkeypatch.setitem(VERBS, Later, "find")
     after = only(tmp_path, {"verb": "find", "text": "cat"})
     assert before.id == after.id
     assert before.key("image", "model") != after.key("image", "model")
@@ -294,6 +294,19 @@ def test_a_word_of_another_verb_is_pointed_out(tmp_path):
     """The hint says which verb has it."""
     asked = read(written(tmp_path, line({**QUERY, "points": [[1, 2]]})))
     assert asked.broken[0].error.hint.startswith("`segment` has it; `find` has text, include")
+
+
+def test_a_line_that_is_too_long_is_left_out_and_never_held(tmp_path, monkeypatch):
+    """Only its beginning is read; the lines after it keep their numbers."""
+    monkeypatch.setattr("promptseg.queries.file.LONGEST_LINE", 90)
+    monkeypatch.setattr("promptseg.queries.wording.LONGEST_LINE", 90)
+    long = line({**QUERY, "id": "x" * 1000})
+    path = written(tmp_path, line(QUERY), long, "[1]", line(QUERY, image="b.jpg"))
+    assert [image.name for image in read(path).images] == ["a.jpg", "b.jpg"]
+    assert [each.line for each in read(path).broken] == [2, 3]
+    assert str(read(path).broken[0].error).startswith("a line is too long")
+    with path.open("rb") as file:
+        assert max(len(each.content) for each in queries.lines(file)) == 91
 
 
 def test_text_that_is_not_utf_8_is_said(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -42,12 +42,20 @@ class Place(NamedTuple):
     key: str
 
 
+class Elsewhere(NamedTuple):
+    """Where in another file masks were when it was looked through."""
+
+    path: Path
+    start: int
+
+
 class OutcomeLog:
     """A file of outcomes that grows line by line; what was found is read back from it.
 
     A later line of a query replaces an earlier one, but an error none that has masks. The last
     line, where it was cut short, is dropped; a damaged one is named, and its query is not known.
-    Two logs of one file cannot be at work at a time, in whatever processes.
+    Threads may share a log. Two logs of one file cannot be at work at a time, in whatever
+    processes.
 
     Raises:
         OutputError: the file cannot be read or written to, another run is at work on it, or it has
@@ -57,9 +65,13 @@ class OutcomeLog:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._found: dict[Name, Place] = {}
+        # Where masks are by what they are an answer to, of whichever image.
+        self._by_key: dict[str, int] = {}
+        self._elsewhere: dict[str, Elsewhere] = {}
         self._failed: dict[Name, int] = {}
         self._damaged = 0
         self._lines = 0
+        self._writing = threading.Lock()
         with ExitStack() as opened:
             try:
                 opened.enter_context(self._alone())
@@ -94,13 +106,15 @@ class OutcomeLog:
             OutputError: it cannot be written; of its line nothing is left.
             MaskError: a number of a mask is not finite.
         """
-        said = outcome_to_json(outcome)
-        start = self._append({**name._asdict(), "verb": verb, "key": key, **said})
-        if isinstance(outcome, Masks):
-            self._found[name] = Place(start, key)
-            self._failed.pop(name, None)
-        else:
-            self._failed[name] = start
+        line = line_of(name, verb, key, outcome)
+        with self._writing:
+            start = self._append(line)
+            if isinstance(outcome, Masks):
+                self._found[name] = Place(start, key)
+                self._by_key[key] = start
+                self._failed.pop(name, None)
+            else:
+                self._failed[name] = start
 
     def masks(self, name: Name, key: str) -> Masks | None:
         """Return the masks of this very query, None where it has none.
@@ -109,11 +123,36 @@ class OutcomeLog:
             OutputError: they cannot be read.
         """
         place = self._found.get(name)
-        if place is None or place.key != key:
-            return None
+        return None if place is None or place.key != key else self._read(place.start)
+
+    def like(self, key: str) -> Masks | None:
+        """Return the masks of any query that asked this, of an image with the same content.
+
+        Their labels are that query's. None where there is none.
+
+        Raises:
+            OutputError: they cannot be read.
+        """
+        start = self._by_key.get(key)
+        if start is not None:
+            return self._read(start)
+        elsewhere = self._elsewhere.get(key)
+        return None if elsewhere is None else _masks_at(elsewhere, key)
+
+    def learn_from(self, path: Path) -> None:
+        """Know the answers of another file too, for `like`; another run may be at work in it."""
+        start = 0
+        with suppress(OSError), path.open("rb") as file:
+            for line in file:
+                said = _named(line) if line.endswith(b"\n") else None
+                if said is not None and "masks" in said:
+                    self._elsewhere[said["key"]] = Elsewhere(path, start)
+                start += len(line)
+
+    def _read(self, start: int) -> Masks:
         try:
             with self.path.open("rb") as file:
-                file.seek(place.start)
+                file.seek(start)
                 return masks_from_json(json.loads(file.readline()))
         except (OSError, ValueError) as error:
             raise OutputError(f"cannot read `{self.path}`: {reason(error)}") from error
@@ -182,6 +221,7 @@ class OutcomeLog:
             self._warn(number, name, error)
         else:
             self._found[name] = Place(start, said["key"])
+            self._by_key[said["key"]] = start
             self._failed.pop(name, None)
 
     def _warn(self, number: int, name: Name, error: MaskError) -> None:
@@ -195,8 +235,7 @@ class OutcomeLog:
                 error,
             )
 
-    def _append(self, said: Mapping[str, object]) -> int:
-        line = json.dumps(said, allow_nan=False).encode() + b"\n"
+    def _append(self, line: bytes) -> int:
         start = self._writer.seek(0, os.SEEK_END)
         try:
             rest = memoryview(line)
@@ -217,6 +256,26 @@ class OutcomeLog:
             for start in kept:
                 source.seek(start)
                 file.write(source.readline())
+
+
+def line_of(name: Name, verb: str, key: str, outcome: Masks | PromptsegError) -> bytes:
+    """Write what a query came to as a line of its own.
+
+    Raises:
+        MaskError: a number of a mask is not finite.
+    """
+    said = {**name._asdict(), "verb": verb, "key": key, **outcome_to_json(outcome)}
+    return json.dumps(said, allow_nan=False).encode() + b"\n"
+
+
+def _masks_at(place: Elsewhere, key: str) -> Masks | None:
+    """Read masks of another file, None where they are there no longer."""
+    with suppress(OSError, MaskError), place.path.open("rb") as file:
+        file.seek(place.start)
+        said = _named(file.readline())
+        if said is not None and said["key"] == key:
+            return masks_from_json(said)
+    return None
 
 
 def _named(line: bytes) -> dict[str, Any] | None:

@@ -1,28 +1,21 @@
-"""A file of queries: one line of JSON for each image with what is asked of it (docs/queries.md)."""
+"""What a line of a file of queries says, checked word by word (docs/queries.md)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
-from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
-from promptseg.batch import VERBS, ImageQueries
+from promptseg.batch import VERBS
 from promptseg.concepts import Concept
-from promptseg.errors import PromptError, PromptsegError, reason
+from promptseg.errors import PromptError, PromptsegError
 from promptseg.geometry import Box
-from promptseg.io import images
-from promptseg.io.files import fingerprint, resolved
-from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
-from promptseg.prompts import MaskHint, Points, Prompt
-from promptseg.settings import MAX_PIXELS
-
-Options: TypeAlias = FindOptions | SegmentOptions | EverythingOptions
+from promptseg.prompts import Points
+from promptseg.queries.question import Options, Question, new_name
 
 RECORDS: dict[str, type[Any]] = {verb: record for record, verb in VERBS.items()}
 # What is said beside options, which are the fields of the verb's record.
@@ -35,145 +28,29 @@ ASKED = {
 LEFT_OUT = ("logits", "mask_size")
 # Short words, those of the command line's flags.
 SHORT = {"max": "max_masks"}
-# Raised when the same question, asked of the same weights, comes to be answered otherwise.
-KEY_FORMAT = 1
-# Letters of a hash in an id: enough to tell the questions about one image apart.
-ID_LETTERS = 8
+# Bytes of a line: a hundred thousand boxes are a tenth of it.
+LONGEST_LINE = 64 << 20
 LINE_HINT = 'A line is {"image": "a.jpg", "queries": [{"verb": "find", "text": "cat"}]}'
 
 
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """One query as its line has it: checked, but for the file of a mask, which is read when asked.
+class Line(NamedTuple):
+    """The path of an image, and the queries about it, both as they are written."""
 
-    `name` is the id that was given, if any.
-    """
-
-    id: str
-    name: str | None
-    options: Options
-    concept: Concept | None = None
-    points: Points | None = None
-    box: Box | None = None
-    mask: Path | None = None
-
-    @property
-    def verb(self) -> str:
-        """Which verb answers it."""
-        return VERBS[type(self.options)]
-
-    @property
-    def label(self) -> str:
-        """What its masks are of: the phrase, or else the id that was given; empty for neither.
-
-        Regions of `everything` are of many things, and so of none.
-        """
-        if self.concept is not None:
-            return self.concept.text or self.name or self.concept.label
-        return self.name or "" if self.verb == "segment" else ""
-
-    def key(self, image: str, model: str) -> str:
-        """Name what is asked, of which pixels and of which weights: equal keys, equal answers.
-
-        Options that were not given count as they are by default today.
-
-        Raises:
-            ImageError: the file of the mask cannot be read.
-        """
-        mask = "" if self.mask is None else fingerprint(self.mask)
-        subject = _subject(self.concept, self.points, self.box)
-        return _hash([KEY_FORMAT, repr(self.options), subject, mask, image, model])
-
-    def ask(self, image: ImageQueries, *, max_pixels: int = MAX_PIXELS) -> str:
-        """Add it to an image of a batch, and return the id that it has there.
-
-        Raises:
-            ImageError: the file of the mask cannot be read.
-            PromptError: the mask is no hint.
-        """
-        match self.options:
-            case FindOptions():
-                return image.find(self.concept, options=self.options)
-            case SegmentOptions():
-                drawn = images.read_mask(self.mask, max_pixels=max_pixels) if self.mask else None
-                hint = None if drawn is None else MaskHint(drawn)
-                prompt = Prompt(points=self.points, box=self.box, hint=hint)
-                return image.segment(prompt, options=self.options)
-        return image.everything(options=self.options)
+    image: str
+    queries: list[object]
 
 
-@dataclass(frozen=True)
-class AskedImage:
-    """One image of the file, by the name it has there and its path, with all that is asked of it.
-
-    Lines about one image are put together, and the first of its names is kept.
-    """
-
-    name: str
-    path: Path
-    questions: list[Question] = field(default_factory=list)
-
-
-class Broken(NamedTuple):
-    """A line that cannot be understood, counted from 1, and why."""
-
-    line: int
-    error: PromptsegError
-
-
-class Asked(NamedTuple):
-    """What a file asks, in its order, and the lines that were left out."""
-
-    images: list[AskedImage]
-    broken: list[Broken]
-
-
-def read(path: str | Path) -> Asked:
-    """Read a file of queries; a line that makes no sense is left out and said, the others stay.
-
-    Blank lines are skipped. Paths of images and masks are relative to the file's folder. Paths that
-    lead to one folder by different ways are one; a link to an image is an image of its own.
+def parse(line: bytes) -> Line:
+    """Take a line apart.
 
     Raises:
-        PromptError: the file is missing, a folder, or asks nothing.
+        PromptError: it is no such line; its queries are not looked at.
     """
-    path = Path(path)
-    folder_of = cache(resolved)
-    asked: dict[Path, AskedImage] = {}
-    broken: list[Broken] = []
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            name, said = _parse(line)
-            written = path.parent / name
-            place = folder_of(written.parent) / written.name
-            image = asked.get(place) or AskedImage(name, written)
-            image.questions.extend(_questions(said, image.questions, path.parent))
-        except PromptsegError as error:
-            broken.append(Broken(number, error))
-        else:
-            if image.questions:
-                asked[place] = image
-    if not asked and not broken:
-        raise PromptError(f"`{path}` asks nothing", hint=LINE_HINT)
-    return Asked(list(asked.values()), broken)
-
-
-def _lines(path: Path) -> list[bytes]:
-    try:
-        whole = path.read_bytes()
-    except FileNotFoundError:
-        raise PromptError(f"there is no file `{path}`") from None
-    except IsADirectoryError:
-        raise PromptError(f"`{path}` is a folder", hint="Name a file of lines of JSON") from None
-    except (OSError, ValueError) as error:
-        raise PromptError(f"cannot open `{path}`: {reason(error)}") from error
-    return whole.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-
-
-def _parse(line: bytes) -> tuple[str, list[object]]:
-    """Take a line apart: the name of its image, and its queries as they are written."""
+    if len(line) > LONGEST_LINE:
+        raise PromptError(
+            f"a line is too long: it has at most {LONGEST_LINE >> 20} MiB",
+            hint="Ask about each image in a line of its own",
+        )
     try:
         said = json.loads(line.decode(), object_pairs_hook=_object_of)
     except PromptError:
@@ -197,7 +74,7 @@ def _parse(line: bytes) -> tuple[str, list[object]]:
         raise PromptError(f"`image` is the path of an image, got {_kind(name)}", hint=LINE_HINT)
     if not isinstance(queries, list):
         raise PromptError(f"`queries` is a list, got {_kind(queries)}", hint=LINE_HINT)
-    return Path(str(name)).as_posix(), queries
+    return Line(str(name), queries)
 
 
 def _object_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
@@ -210,8 +87,16 @@ def _object_of(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     return known
 
 
-def _questions(said: Sequence[object], before: Sequence[Question], folder: Path) -> list[Question]:
-    """Read the queries of one line, after those `before` of the same image."""
+def understand(
+    said: Sequence[object], folder: Path, *, before: Sequence[Question] = ()
+) -> list[Question]:
+    """Read the queries of one line, after those `before` of the same image.
+
+    Paths of masks are relative to the folder.
+
+    Raises:
+        PromptError: one of them makes no sense.
+    """
     taken = {question.id for question in before}
     named = [_name(query, place) for place, query in enumerate(said)]
     for given in filter(None, named):
@@ -228,7 +113,7 @@ def _questions(said: Sequence[object], before: Sequence[Question], folder: Path)
         except PromptsegError as error:
             which = f"query {place + 1}" if name is None else f"query `{name}`"
             raise PromptError(f"{which}: {error}", hint=error.hint) from error
-        made = name or _new_name(options, asked, query.get("mask"), taken)
+        made = name or new_name(options, asked, query.get("mask"), taken)
         taken.add(made)
         found.append(Question(id=made, name=name, options=options, **asked))
     return found
@@ -243,40 +128,6 @@ def _name(query: object, place: int) -> str | None:
     if "id" in query and (not isinstance(name, str) or not name):
         raise PromptError(f"query {place + 1}: an id is some text, got {_kind(name)}")
     return name
-
-
-def _new_name(options: Options, asked: Mapping[str, Any], mask: str | None, taken: set[str]) -> str:
-    """Name a query after what it asks, where a mask counts by its name in the file.
-
-    Of options only those count that are not as by default, so that the name outlives a version.
-    """
-    subject = _subject(asked.get("concept"), asked.get("points"), asked.get("box"))
-    made = f"{VERBS[type(options)]}-{_hash([subject, mask, _chosen(options)])[:ID_LETTERS]}"
-    again = (f"{made}-{number}" for number in count(2))
-    return made if made not in taken else next(name for name in again if name not in taken)
-
-
-def _subject(concept: Concept | None, points: Points | None, box: Box | None) -> list[object]:
-    """Spell out what a question is about, but for its mask and its options."""
-    return [
-        concept and astuple(concept),
-        points and [points.coordinates.tolist(), points.labels.tolist()],
-        box and astuple(box),
-    ]
-
-
-def _chosen(record: Any) -> dict[str, object]:
-    """Take the fields of a record of options that are not as by default."""
-    usual = type(record)()
-    return {
-        entry.name: _chosen(value) if is_dataclass(value) else value
-        for entry in fields(record)
-        if (value := getattr(record, entry.name)) != getattr(usual, entry.name)
-    }
-
-
-def _hash(said: object) -> str:
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _understood(query: Mapping[str, Any], folder: Path) -> tuple[Options, dict[str, Any]]:
@@ -316,7 +167,7 @@ def _fields(record: type[Any]) -> list[str]:
 
 def _record(record: type[Any], said: Mapping[str, Any], where: str = "") -> Any:
     """Make a record of options of an object of JSON, and records in it of objects in that."""
-    kinds = get_type_hints(record)
+    kinds = _kinds(record)  # type: ignore[arg-type] # mypy finds no hash in a class
     values = dict(said)
     for entry in fields(record):
         kind = kinds[entry.name]
@@ -332,6 +183,12 @@ def _record(record: type[Any], said: Mapping[str, Any], where: str = "") -> Any:
                 )
             values[entry.name] = _record(kind, inner)
     return record(**values)
+
+
+@cache
+def _kinds(record: type[Any]) -> dict[str, Any]:
+    # Half of the time that a line took, before it was cached.
+    return get_type_hints(record)
 
 
 def _concept(asked: Mapping[str, Any]) -> Concept:
