@@ -3,32 +3,44 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Most of what is installed is never imported, so it is not compiled ahead.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
+# Many tests start processes, and each would compile again all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO := examples/chelsea.jpg --box 133,82,210,152 --box 296,106,346,165 --box 232,226,292,268
 
-.PHONY: demo test test-full browser bench train-nano lint format docs package clean
+.PHONY: demo test test-full browser redis bench train-nano lint format docs package clean
 
 demo: .venv/installed
 	$(BIN)/promptseg segment $(DEMO) --format overlay --format coco -o out
 	@echo "overlay PNG: $(CURDIR)/out/chelsea.overlay.png"
 	@echo "COCO JSON:   $(CURDIR)/out/coco.json"
 
-test: lint browser
-	$(BIN)/pytest --cov --cov-report=
+# Files of tests side by side: most of them use one core, or wait.
+test: lint browser redis
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=
 
 test-full: .venv/developing
 	$(BIN)/pytest -m full
 
-# The annotator's page is tested in Chromium; where there is none these tests are skipped.
+# The annotator's page is tested in Chromium, and jobs on many machines by a Redis of their own;
+# where one is missing and cannot be installed, its tests are skipped.
 browser:
-	@for name in chromium chromium-browser google-chrome; do \
-		command -v "$$name" > /dev/null && exit; \
-	done; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-		apt-get -qq update > /dev/null 2>&1; \
-		DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends chromium \
-			> /dev/null 2>&1 && exit; \
-	fi; \
-	echo "there is no chromium, and none was installed: the page is not tested in a browser"
+	@$(call get,chromium,chromium chromium-browser google-chrome)
+
+redis:
+	@$(call get,redis-server,redis-server)
+
+# Install a package of Debian, unless one of the programs is there.
+define get
+for name in $(2); do \
+	command -v "$$name" > /dev/null && exit; \
+done; \
+if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	apt-get -qq update > /dev/null 2>&1; \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(1) \
+		> /dev/null 2>&1 && exit; \
+fi; \
+echo "there is no $(1), and none was installed: the tests that need it are skipped"
+endef
 
 bench: .venv/developing
 	$(BIN)/promptseg bench

@@ -9,6 +9,7 @@ PromptsegError
 ├── MaskError (ValueError)            run lengths that are damaged, masks that do not fit each other
 ├── SessionError (RuntimeError)       a session that was closed, or is not there
 ├── QueryError (KeyError)             an id that no query of a run has
+├── JobError (ValueError)             a job that makes no sense, or is not there
 ├── WeightsError (ValueError)         weights that are damaged, of another kind, or not to be had
 ├── OutputError (OSError)             an output that cannot be written
 ├── OutOfMemoryError (MemoryError)    not enough memory even for one at a time
@@ -66,6 +67,10 @@ class QueryError(PromptsegError, KeyError):
     def __str__(self) -> str:
         # A `KeyError` would put its message in quotes.
         return Exception.__str__(self)
+
+
+class JobError(PromptsegError, ValueError):
+    """A job that makes no sense or is not there, or a place of jobs that cannot be used."""
 
 
 class WeightsError(PromptsegError, ValueError):
