@@ -10,8 +10,8 @@ from hypothesis import settings
 
 from places import ROOT
 
-# Before torch loads: two workers on two cores are quicker than a pool that waits for itself.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch loads: where tests go on side by side, pools of threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 # No test is about how quick a machine is, and one may be busy.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
