@@ -35,7 +35,7 @@ class Crew:
 
         What has not begun when the caller leaves is dropped, and what has is waited for.
         """
-        executor = self._threads(min(torch.get_num_threads(), MOST))
+        executor = self._threads()
         begun: deque[Future[Result]] = deque()
         try:
             for item in items:
@@ -49,11 +49,13 @@ class Crew:
         finally:
             wait([future for future in begun if not future.cancel()])
 
-    def _threads(self, count: int) -> ThreadPoolExecutor:
+    def _threads(self) -> ThreadPoolExecutor:
         if self._process != os.getpid():
             # Neither the threads nor who holds the lock have come along.
             self._renew()
         with self._lock:
+            # Not before: while others are started, a thread that asks anew is told of one core.
+            count = min(torch.get_num_threads(), MOST)
             if count not in self._executors:
                 self._executors[count] = _start(count)
             return self._executors[count]
