@@ -14,9 +14,9 @@ demo: .venv/installed
 	@echo "overlay PNG: $(CURDIR)/out/chelsea.overlay.png"
 	@echo "COCO JSON:   $(CURDIR)/out/coco.json"
 
-# Files of tests side by side: most of them use one core, or wait.
+# Several at a time, as most of them use one core, or wait.
 test: lint browser redis
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov --cov-report=
 
 test-full: .venv/developing
 	$(BIN)/pytest -m full
@@ -48,6 +48,7 @@ bench: .venv/developing
 	$(BIN)/promptseg bench --suite everything
 	$(BIN)/promptseg bench --suite sam3
 	$(BIN)/promptseg bench --suite server
+	$(BIN)/promptseg bench --suite bulk
 
 # The weights that tests/nano asks; some 45 minutes on two cores, and goes on where it was stopped.
 train-nano: .venv/developing

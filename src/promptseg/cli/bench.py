@@ -13,18 +13,20 @@ from promptseg.cli import console, flags
 from promptseg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from promptseg.bench.bulk import BulkBench
     from promptseg.bench.everything import EverythingBench
     from promptseg.bench.first_light import FirstLight
     from promptseg.bench.sam2 import Sam2Bench
     from promptseg.bench.sam3 import Sam3Bench
     from promptseg.bench.server import ServerBench
 
-FIRST_LIGHT, SAM2, EVERYTHING, SAM3, SERVER = SUITES = (
+FIRST_LIGHT, SAM2, EVERYTHING, SAM3, SERVER, BULK = SUITES = (
     "first-light",
     "sam2",
     "everything",
     "sam3",
     "server",
+    "bulk",
 )
 
 
@@ -49,7 +51,8 @@ def bench(
             metavar="SUITE",
             help="first-light; sam2: SAM 2 on the CPU beside transformers; everything: the same "
             "for all regions of a photo; sam3: SAM 3 and 16 phrases, half an hour and 16 GB; "
-            "server: the service beside the tutorials' kind.",
+            "server: the service beside the tutorials' kind; bulk: `promptseg run` beside a plain "
+            "loop.",
         ),
     ] = FIRST_LIGHT,
     size: Annotated[
@@ -70,7 +73,7 @@ def bench(
     if suite not in SUITES:
         raise ConfigError(f"unknown suite `{suite}`", hint=f"Choose one of {', '.join(SUITES)}")
     defaults = settings.load()
-    found: FirstLight | Sam2Bench | EverythingBench | Sam3Bench | ServerBench
+    found: FirstLight | Sam2Bench | EverythingBench | Sam3Bench | ServerBench | BulkBench
     # Here and not above, so that `--help` is quick: they load torch.
     if suite == SAM2:
         _refuse(suite, {"--model": model, "--device": device, "--clicks": clicks})
@@ -94,6 +97,12 @@ def bench(
         from promptseg.bench import server
 
         found = server.measure()
+    elif suite == BULK:
+        others = {"--model": model, "--device": device, "--clicks": clicks, "--size": size}
+        _refuse(suite, others)
+        from promptseg.bench import bulk
+
+        found = bulk.measure()
     else:
         _refuse(suite, {"--size": size})
         from promptseg.bench import first_light

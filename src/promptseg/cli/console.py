@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,7 @@ import typer
 from promptseg.errors import OutputError, reason
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 Item = TypeVar("Item")
 
@@ -27,6 +28,8 @@ LOGS = ("promptseg", "py.warnings")
 
 # The bar that is on the terminal now, if any.
 _bars: list[Progress] = []
+# Threads that say something take turns; one that speaks may be spoken to by the log.
+_speaking = threading.RLock()
 
 
 def show(line: str) -> None:
@@ -64,21 +67,59 @@ def problem(message: str, *, hint: str | None = None) -> None:
 
 def progress(items: Iterable[Item], *, total: int, label: str, quiet: bool) -> Iterator[Item]:
     """Pass `items` on, with a bar on stderr where that is a terminal and there is more than one."""
+    with counter(total=total, label=label, quiet=quiet) as count:
+        for item in items:
+            yield item
+            count()
+
+
+@contextmanager
+def counter(*, total: int, label: str, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar as `progress` does, which goes on by one with each call, from any thread."""
     if quiet or total < 2 or not is_terminal():
-        yield from items
+        yield lambda: None
         return
     # Here, because only a terminal needs it and loading it takes longer than the rest of `--help`.
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import Progress
 
-    with Progress(
-        console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+    with rich.Progress(
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        _rate_column(),
+        rich.TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
     ) as bar:
+        task = bar.add_task(label, total=total)
         _bars.append(bar)
         try:
-            yield from bar.track(items, total=total, description=label)
+            yield lambda: bar.advance(task)
         finally:
             _bars.remove(bar)
+
+
+def rate(speed: float | None) -> str:
+    """Say how many are done in a second, or where it is less than one in a minute or an hour."""
+    if not speed:
+        return ""
+    if speed >= 1:
+        return f"{speed:.1f}/s"
+    return f"{60 * speed:.1f}/min" if 60 * speed >= 1 else f"{3600 * speed:.1f}/h"
+
+
+def _rate_column() -> ProgressColumn:
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(rate(task.finished_speed or task.speed), style="progress.data.speed")
+
+    return Rate()
 
 
 def is_terminal() -> bool:
@@ -114,8 +155,9 @@ def _say(kind: str, message: str, colour: str) -> None:
 @contextmanager
 def _bar_lifted() -> Iterator[None]:
     """Take the bar off the terminal while a line is printed there, so that they do not mix."""
-    for bar in _bars:
-        bar.stop()
-    yield
-    for bar in _bars:
-        bar.start()
+    with _speaking:
+        for bar in _bars:
+            bar.stop()
+        yield
+        for bar in _bars:
+            bar.start()

@@ -1,16 +1,17 @@
-"""The work of `promptseg run`: queries without an answer get one, and files are written of all."""
+"""What `promptseg run` knows of its queries: what is done, what is being asked, what it came to."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import promptseg
-from promptseg.batch import Batch
 from promptseg.cli import console
 from promptseg.cli.each_image import about, has_no_room
 from promptseg.cli.formats import PICTURES
@@ -19,7 +20,7 @@ from promptseg.errors import ImageError, MaskError, PromptsegError
 from promptseg.formats.outcomes import Name, OutcomeLog
 from promptseg.io import images
 from promptseg.io.files import fingerprint
-from promptseg.nn.protocol import VISUAL, NetworkSpec
+from promptseg.nn.protocol import VISUAL
 from promptseg.queries import AskedImage, Question
 from promptseg.results import Masks
 from promptseg.shapes import ImageArray
@@ -40,34 +41,48 @@ class Task(NamedTuple):
         return Name(self.image.name, self.question.id)
 
 
-@dataclass
-class _Look:
-    """An image that is looked at: its tasks, its pixels once read, and what is asked of them now.
-
-    `asked` are the tasks that have no outcome yet, by their ids in the batch.
-    """
+@dataclass(eq=False)
+class Look:
+    """An image under way: its tasks, its pixels once read, and by id what has no outcome yet."""
 
     image: AskedImage
     tasks: list[Task]
     pixels: ImageArray | None = None
-    asked: dict[str, Task] = field(default_factory=dict)
+    open: dict[str, Task] = field(default_factory=dict)
+
+
+class Follower(NamedTuple):
+    """A task that waits for the answer to another of the same key."""
+
+    look: Look
+    task: Task
 
 
 @dataclass
 class Job:
     """Answers what is not answered yet, and writes the files of each image from what the log has.
 
-    `unwritten` counts the images whose files could not be written, and the files of the run.
+    `advance` is called for each query that has its outcome. `unwritten` counts the images whose
+    files could not be written, and the files of the run; `alike` the queries that were answered as
+    others of the same content had been.
     """
 
     model: promptseg.Model
     places: Outputs
     log: OutcomeLog
     max_pixels: int
+    advance: Callable[[], None] = lambda: None
     before: int = 0
     answered: int = 0
+    alike: int = 0
     failed: int = 0
     unwritten: int = 0
+
+    def __post_init__(self) -> None:
+        # Guards the numbers, and what is open of each look.
+        self._lock = threading.RLock()
+        self._asking: dict[str, list[Follower]] = {}
+        self._is_another_said = False
 
     @property
     def done(self) -> int:
@@ -77,28 +92,11 @@ class Job:
     @property
     def said(self) -> str:
         """How it went, in a line."""
-        parts = [f"{self.answered} answered"]
+        alike = f" ({self.alike} of them alike)" if self.alike else ""
+        parts = [f"{self.answered} answered{alike}"]
         parts += [f"{self.before} done before"] if self.before else []
         parts += [f"{self.failed} failed"] if self.failed else []
         return f"queries: {', '.join(parts)}"
-
-    def answer(self, asked: Sequence[AskedImage]) -> Iterator[None]:
-        """Hand out a step for each query; images that are done come first, for their files.
-
-        Raises:
-            OutputError: there is no room left to write to, or the log cannot be written.
-        """
-        waiting = []
-        for image in asked:
-            tasks = self._tasks_if_known(image)
-            if tasks is None:
-                waiting.append(image)
-                continue
-            yield from self._pass(tasks)
-            self._write(tasks, None)
-        at_once = max(self.model.usage().images, 1)
-        for start in range(0, len(waiting), at_once):
-            yield from self._answer(waiting[start : start + at_once])
 
     def finish(self) -> None:
         """Write what is written once for the whole run, and put the log in order.
@@ -111,66 +109,38 @@ class Job:
         self.log.tidy()
         console.show(str(self.log.path))
 
-    def _tasks_if_known(self, image: AskedImage) -> list[Task] | None:
-        """Return the tasks of an image all of whose questions are answered, else None."""
-        if not all(self.log.knows(Name(image.name, each.id)) for each in image.questions):
-            return None
-        tasks = _tasks(image, self.model.spec)
-        return tasks if all(self._is_done(task) for task in tasks) else None
+    def knows_all(self, image: AskedImage) -> bool:
+        """Whether the log has masks of queries with these names, whatever they asked."""
+        return all(self.log.knows(Name(image.name, each.id)) for each in image.questions)
 
-    def _is_done(self, task: Task) -> bool:
+    def show(self, files: Sequence[Path]) -> None:
+        """Print the files of an image."""
+        for file in files:
+            if not self.places.is_of_run(file):
+                console.show(str(file))
+
+    def tasks(self, image: AskedImage) -> list[Task]:
+        """Name each question by what it is about; of what cannot be read there is no key."""
+        # What a network trusts decides where options say nothing.
+        spec = self.model.spec
+        model = f"{spec.digest} {spec.trust}"
+        try:
+            content = fingerprint(image.path)
+        except ImageError:
+            return [Task(image, question, "") for question in image.questions]
+        return [Task(image, each, _key(each, content, model)) for each in image.questions]
+
+    def is_done(self, task: Task) -> bool:
+        """Whether the log has masks of this very query."""
         return self.log.knows(task.name, task.key)
 
-    def _pass(self, tasks: Sequence[Task]) -> Iterator[None]:
+    def passed(self, tasks: Sequence[Task]) -> None:
         """Go past tasks that are done."""
         for task in tasks:
-            self.before += 1
             self.log.forgive(task.name)
-            yield
+            self._count("before")
 
-    def _answer(self, some: Sequence[AskedImage]) -> Iterator[None]:
-        """Look at images together, and write the files of each when its last query is answered."""
-        batch = Batch()
-        seen = []
-        for image in some:
-            look = _Look(image, _tasks(image, self.model.spec))
-            yield from self._pass([task for task in look.tasks if self._is_done(task)])
-            yield from self._prepare(look, batch)
-            if look.pixels is not None:
-                seen.append(look)
-        for look in seen:
-            if not look.asked:
-                self._write(look.tasks, look.pixels)
-        look_of = {name: look for look in seen for name in look.asked}
-        for answer in self.model.stream(batch):
-            look = look_of[answer.id]
-            task = look.asked.pop(answer.id)
-            self._keep(task, answer.outcome)
-            if not look.asked:
-                self._write(look.tasks, look.pixels)
-            yield
-
-    def _prepare(self, look: _Look, batch: Batch) -> Iterator[None]:
-        """Read an image and put its open queries into a batch; what cannot be is an outcome."""
-        fresh = [task for task in look.tasks if not self._is_done(task)]
-        try:
-            look.pixels = images.read(look.image.path, max_pixels=self.max_pixels)
-        except ImageError as error:
-            console.problem(about(look.image.name, error), hint=error.hint)
-            for task in fresh:
-                self._fail(task, error)
-                yield
-            return
-        place = batch.image(look.pixels)
-        for task in fresh:
-            self._warn_of_doubt(task)
-            try:
-                look.asked[task.question.ask(place, max_pixels=self.max_pixels)] = task
-            except PromptsegError as error:
-                self._keep(task, error)
-                yield
-
-    def _keep(self, task: Task, outcome: Masks | PromptsegError) -> None:
+    def keep(self, task: Task, outcome: Masks | PromptsegError, *, alike: bool = False) -> None:
         """Log what a query came to, and say what a user should know of it."""
         if not isinstance(outcome, PromptsegError):
             try:
@@ -181,47 +151,79 @@ class Job:
         if isinstance(outcome, PromptsegError):
             image, name = task.name
             console.problem(f"{image}, query `{name}`: {outcome}", hint=outcome.hint)
-            self._fail(task, outcome)
+            self.fail(task, outcome)
             return
-        self.answered += 1
         if not outcome.complete:
             logger.warning("%s, query `%s`: there may be more", *task.name)
+        self._count("answered", *["alike"] * alike)
 
-    def _fail(self, task: Task, error: PromptsegError) -> None:
+    def fail(self, task: Task, error: PromptsegError) -> None:
+        """Log why a query has no masks."""
         self.log.add(task.name, task.question.verb, task.key, error)
-        self.failed += 1
+        self._count("failed")
 
-    def _warn_of_doubt(self, task: Task) -> None:
-        concept = task.question.concept
-        if concept is not None and concept.says_only_what_not:
-            logger.warning(
-                "%s, query `%s`: only `exclude` is given, what is meant is left to the model, "
-                "which rarely knows",
-                *task.name,
-            )
-
-    def _write(self, tasks: Sequence[Task], pixels: ImageArray | None) -> None:
+    def write(self, tasks: Sequence[Task], pixels: ImageArray | None) -> list[Path]:
         """Write the files of an image with the masks of all its queries that have some."""
         if not self.places.formats:
-            return
+            return []
         image = tasks[0].image
         parts = [self.log.masks(task.name, task.key) for task in tasks]
         known = [part for part in parts if part is not None]
         if not known:
-            return
+            return []
         try:
             if pixels is None and any(kind in PICTURES for kind in self.places.formats):
                 pixels = images.read(image.path, max_pixels=self.max_pixels)
-            files = self.places.write(pixels, image.path, _joined(known), name=image.name)
+            return self.places.write(pixels, image.path, _joined(known), name=image.name)
         except PromptsegError as error:
             if has_no_room(error):
                 raise
             console.problem(about(image.name, error), hint=error.hint)
-            self.unwritten += 1
+            with self._lock:
+                self.unwritten += 1
+            return []
+
+    def say_if_another(self, tasks: Iterable[Task]) -> None:
+        """Say once that answers are there to what is asked otherwise now."""
+        known = any(task.key and self.log.knows(task.name) for task in tasks)
+        if self._is_another_said or not known:
             return
-        for file in files:
-            if not self.places.is_of_run(file):
-                console.show(str(file))
+        with self._lock:
+            if not self._is_another_said:
+                self._is_another_said = True
+                logger.warning(
+                    "`%s` has answers of another model, with other options or about other images: "
+                    "what is asked now is answered again, and replaces them",
+                    self.log.path,
+                )
+
+    def settled(self, look: Look, task: Task) -> bool:
+        """Take a task off those that are open, and tell whether it was the last."""
+        with self._lock:
+            del look.open[task.question.id]
+            return not look.open
+
+    def claim(self, look: Look, task: Task) -> bool:
+        """Whether a task is to be asked; if not, another of its key is being asked for both."""
+        with self._lock:
+            if task.key in self._asking:
+                self._asking[task.key].append(Follower(look, task))
+                return False
+            if task.key:
+                self._asking[task.key] = []
+            return True
+
+    def followers(self, task: Task) -> list[Follower]:
+        """Return the tasks that have waited for this one, which is asked no longer."""
+        with self._lock:
+            return self._asking.pop(task.key, [])
+
+    def _count(self, *names: str) -> None:
+        """Count a query under each of these names, and go on by one."""
+        with self._lock:
+            for name in names:
+                setattr(self, name, getattr(self, name) + 1)
+        self.advance()
 
 
 def require_some_answerable(model: promptseg.Model, asked: Sequence[AskedImage]) -> None:
@@ -244,25 +246,15 @@ def require_some_answerable(model: promptseg.Model, asked: Sequence[AskedImage])
     model.segment(np.zeros((1, 1, 3), np.uint8), [])
 
 
-def _tasks(image: AskedImage, spec: NetworkSpec) -> list[Task]:
-    """Name each question by what it is about; what cannot be read has no key, and no answer."""
-    # What a network trusts decides where options say nothing.
-    model = f"{spec.digest} {spec.trust}"
-    tasks = []
+def _key(question: Question, content: str, model: str) -> str:
     try:
-        content = fingerprint(image.path)
+        return question.key(content, model)
     except ImageError:
-        return [Task(image, question, "") for question in image.questions]
-    for question in image.questions:
-        try:
-            tasks.append(Task(image, question, question.key(content, model)))
-        except ImageError:
-            tasks.append(Task(image, question, ""))
-    return tasks
+        return ""
 
 
 def _labelled(masks: Masks, label: str) -> Masks:
-    return replace(masks, labels=np.full(len(masks), label)) if label else masks
+    return replace(masks, labels=np.full(len(masks), label) if label else None)
 
 
 def _joined(parts: Sequence[Masks]) -> Masks:

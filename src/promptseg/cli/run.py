@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +54,14 @@ def run(
             "Repeatable.",
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do the I-th of N parts of the images, for machines that share the work.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Answer a file of queries about many images.
@@ -61,18 +69,23 @@ def run(
     Queries are of find, segment and everything, mixed, any number about each image. Each answer is
     a line of DIR/results.jsonl as soon as it is known. The same command goes on where it stopped:
     what is done there, by the same model about the same image, is not done again, and what failed
-    is tried again. A line that cannot be understood, an image or a query that fails is named, and
-    the others are done.
+    is tried again. With `--shard` answers are in DIR/results-I-of-N.jsonl, and a run without it in
+    the same folder puts all parts together. A line that cannot be understood, an image or a query
+    that fails is named, and the others are done.
     """
     # Here and not above, so that `--help` is quick: these load numpy and Pillow.
     from promptseg import queries as files
     from promptseg.cli import each_image, outputs
+    from promptseg.cli.answering import answer
     from promptseg.cli.job import Job, require_some_answerable
-    from promptseg.formats.outcomes import FILE_NAME, ROOM_HINT, OutcomeLog
+    from promptseg.cli.shard import Shard, others
+    from promptseg.formats.outcomes import ROOM_HINT, OutcomeLog
     from promptseg.io.files import resolved
 
     console.listen(quiet=quiet)
     defaults = settings.load()
+    part = Shard() if shard is None else Shard.parse(shard)
+    part.require_apart(formats or ())
     asked, broken = files.read(queries)
     for line, error in broken[:SHOWN]:
         console.problem(f"{queries}, line {line}: {error}", hint=error.hint)
@@ -80,7 +93,7 @@ def run(
         console.problem(f"{queries}: and {len(broken) - SHOWN} more lines that make no sense")
     if not asked:
         return console.NOTHING_DONE
-    results = output / FILE_NAME
+    results = output / part.file_name
     if resolved(results) == resolved(queries):
         raise OutputError(
             f"results would go into the file of queries, `{queries}`",
@@ -89,15 +102,24 @@ def run(
     paths = [image.path for image in asked]
     read = [queries, *(each.mask for image in asked for each in image.questions if each.mask)]
     places = outputs.plan_folder(output, formats or (), paths, read=read)
+    # Files are named as in a run of all.
+    asked = [image for image in asked if part.has(image.name)]
+    if not asked:
+        console.note(f"no image is in part {shard}")
+        return console.OK
     total = sum(len(image.questions) for image in asked)
     with OutcomeLog(results) as log:
-        loaded = each_image.load(defaults, model, device=device, dtype=dtype, quiet=quiet)
+        # No image comes twice, so that nothing of one is kept.
+        bulk = replace(defaults, cache_bytes=0)
+        loaded = each_image.load(bulk, model, device=device, dtype=dtype, quiet=quiet)
         require_some_answerable(loaded, asked)
+        for other in others(results):
+            log.learn_from(other)
         job = Job(loaded, places, log, defaults.max_pixels)
         try:
-            steps = job.answer(asked)
             try:
-                deque(console.progress(steps, total=total, label="run", quiet=quiet), maxlen=0)
+                with console.counter(total=total, label="run", quiet=quiet) as job.advance:
+                    answer(job, asked)
             except KeyboardInterrupt:
                 job.finish()
                 raise

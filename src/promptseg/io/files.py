@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import hashlib
 import logging
 import os
@@ -30,8 +31,9 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
     """Let `write` fill a temporary file beside `path`, then move it there; return `path`.
 
     A reader sees the old file or the new one, never a part of either, and a failure leaves nothing
-    behind. Missing folders are made. A link is followed, and a device or pipe is written to
-    directly.
+    behind; a process that is killed may leave `.promptseg-*.part`. A file that has this content
+    already stays untouched. Missing folders are made. A link is followed, and a device or pipe is
+    written to directly.
 
     Raises:
         OutputError: the file cannot be written.
@@ -133,6 +135,7 @@ def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(target)
+        if not (target.exists() and filecmp.cmp(partial, target, shallow=False)):
+            partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
