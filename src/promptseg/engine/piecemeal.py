@@ -16,11 +16,10 @@ from promptseg.results import Masks
 # A piece has no progress where nobody is told of it.
 Pieces: TypeAlias = Generator[Progress | None, None, Masks]
 
-# As long as so many lone clicks nobody waits for another's request.
+# What takes longer than so many lone clicks is answered in pieces. How much longer more points, or
+# a concept, take differs between networks: these are rough, and decide whose turn it is alone.
 SHORT_CLICKS = 16
-# The built-in network takes as long for so many points more of an object as for another object.
 POINTS_OF_A_CLICK = 16
-# A concept takes as long as some clicks (SAM 3 on a CPU).
 CLICKS_OF_A_CONCEPT = 4
 
 

@@ -40,12 +40,6 @@ export function colourOf(object, labels) {
   return label?.colour ?? colourAt(numberOf(object.id) % PALETTE.length);
 }
 
-/** Red, green and blue, 0 to 255, of "#rrggbb". */
-export function toRgb(colour) {
-  const value = Number.parseInt(colour.slice(1), 16);
-  return [value >> 16, (value >> 8) & 255, value & 255];
-}
-
 /** A number that only the letters of an id decide. */
 function numberOf(id) {
   let number = 0;
