@@ -37,6 +37,18 @@ class Settings:
         default=MAX_PIXELS, metadata={"help": "an image of more pixels is refused unread"}
     )
 
+    jobs: str | None = field(
+        default=None, metadata={"help": "folder in which jobs are kept, or address of a Redis"}
+    )
+    store: str | None = field(
+        default=None,
+        metadata={
+            "help": "folder or address of what comes of jobs [default: results, in the folder of "
+            "the jobs]"
+        },
+    )
+    queue: str = field(default="default", metadata={"help": "name of the queue of jobs"})
+
     def __post_init__(self) -> None:
         require_count(self, "cache_bytes", least=0)
         require_count(self, "max_pixels", least=1)

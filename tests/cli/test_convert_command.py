@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptseg.cli.formats import PICTURES, Format
+from promptseg.formats.names import PICTURES, Format
 from promptseg.cli.main import main
 from promptseg.formats import coco, index, labelme, recognise, yolo
 from promptseg.geometry import Size

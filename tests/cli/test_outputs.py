@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptseg.cli.formats import METAVAR, Format
-from promptseg.cli.outputs import KINDS, plan
+from promptseg.formats.names import METAVAR, Format
+from promptseg.cli.outputs import plan
+from promptseg.formats.kinds import KINDS
 from promptseg.errors import ConfigError, OutputError
 from promptseg.formats.places import unique_names
 from promptseg.geometry import Size

@@ -10,7 +10,7 @@ from pathlib import Path
 from promptseg.batch import Batch
 from promptseg.cli import console
 from promptseg.cli.each_image import about
-from promptseg.cli.formats import Format
+from promptseg.formats.names import Format
 from promptseg.cli.job import Follower, Job, Look, Task
 from promptseg.errors import ImageError, PromptsegError
 from promptseg.io import images

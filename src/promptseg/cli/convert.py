@@ -9,7 +9,7 @@ import typer
 
 from promptseg import settings
 from promptseg.cli import console, flags
-from promptseg.cli.formats import METAVAR, PICTURES, Format
+from promptseg.formats.names import METAVAR, PICTURES, Format
 from promptseg.errors import ConfigError, MaskError
 
 

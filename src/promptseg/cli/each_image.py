@@ -10,7 +10,7 @@ from pathlib import Path
 
 import promptseg
 from promptseg.cli import advice, console, outputs
-from promptseg.cli.formats import PICTURES
+from promptseg.formats.names import PICTURES
 from promptseg.cli.outputs import Outputs
 from promptseg.errors import ImageError, PromptsegError
 from promptseg.io import images, windows

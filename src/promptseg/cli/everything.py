@@ -12,7 +12,7 @@ import typer
 import promptseg
 from promptseg import settings
 from promptseg.cli import console, flags
-from promptseg.cli.formats import METAVAR, Format
+from promptseg.formats.names import METAVAR, Format
 from promptseg.options import EverythingOptions, TidyOptions
 
 if TYPE_CHECKING:

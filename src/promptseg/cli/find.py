@@ -11,7 +11,7 @@ import typer
 
 from promptseg import settings
 from promptseg.cli import console, flags
-from promptseg.cli.formats import METAVAR, Format
+from promptseg.formats.names import METAVAR, Format
 from promptseg.options import FindOptions, TidyOptions, help_of
 
 if TYPE_CHECKING:

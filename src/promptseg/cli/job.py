@@ -14,7 +14,7 @@ import numpy as np
 import promptseg
 from promptseg.cli import console
 from promptseg.cli.each_image import about, has_no_room
-from promptseg.cli.formats import PICTURES
+from promptseg.formats.names import PICTURES
 from promptseg.cli.outputs import Outputs
 from promptseg.errors import ImageError, MaskError, PromptsegError
 from promptseg.formats.outcomes import Name, OutcomeLog

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NamedTuple
 
 import numpy as np
 
-from promptseg.cli.formats import Format
 from promptseg.errors import ConfigError, OutputError, reason
-from promptseg.formats import coco, geojson, index, labelme, overlay, png, sam, svg, yolo
+from promptseg.formats import overlay
 from promptseg.formats.answers import Answer, label_of
 from promptseg.formats.contact_sheet import ContactSheet, columns_for
+from promptseg.formats.kinds import KINDS
+from promptseg.formats.names import Format
 from promptseg.formats.places import unique_names
 from promptseg.io.files import resolved
 from promptseg.io.images import SUFFIXES
@@ -27,39 +27,6 @@ from promptseg.shapes import ImageArray
 FOLDER_HINT = "Name a folder with `-o`, and each file gets a name of its own"
 NUMBER = re.compile(r"-\d+\.png$")
 
-Write = Callable[[Sequence[Answer], Path], list[Path]]
-
-
-class Kind(NamedTuple):
-    """How a format is written: files of one image that end so, or one `name` for the whole run."""
-
-    write: Write
-    ending: str = ""
-    name: str = ""
-
-    @property
-    def suffix(self) -> str:
-        """What a file of this format ends in."""
-        return Path(self.name or f"image.{self.ending}").suffix
-
-
-# Overlays and contact sheets are drawn on the photo, and so are written apart from these.
-KINDS = {
-    Format.PNG: Kind(png.write, ending=png.ENDING),
-    Format.INDEX: Kind(index.write, ending=index.ENDING),
-    Format.INDEX8: Kind(lambda answers, path: index.write(answers, path, bits=8), index.ENDING),
-    Format.COCO: Kind(coco.write, name=coco.FILE_NAME),
-    Format.COCO_POLYGONS: Kind(
-        lambda answers, path: coco.write(answers, path, polygons=True), name="coco-polygons.json"
-    ),
-    Format.YOLO: Kind(yolo.write, name=yolo.DATA),
-    Format.LABELME: Kind(labelme.write, ending=labelme.ENDING),
-    Format.GEOJSON: Kind(geojson.write, ending=geojson.ENDING),
-    Format.SVG: Kind(svg.write, ending=svg.ENDING),
-    Format.SAM: Kind(sam.write, ending=sam.ENDING),
-    Format.OVERLAY: Kind(lambda answers, path: [], ending="overlay.png"),
-    Format.SHEET: Kind(lambda answers, path: [], name="sheet.png"),
-}
 # What `-o` alone asks for, by the suffix of its file.
 BY_SUFFIX = {
     ".json": Format.COCO,

@@ -10,7 +10,7 @@ import typer
 
 from promptseg import settings
 from promptseg.cli import console, flags
-from promptseg.cli.formats import METAVAR, Format
+from promptseg.formats.names import METAVAR, Format
 from promptseg.errors import OutputError, PromptsegError
 
 # Broken lines that are named one by one.

@@ -10,7 +10,7 @@ import typer
 
 from promptseg import settings
 from promptseg.cli import console, flags
-from promptseg.cli.formats import METAVAR, Format
+from promptseg.formats.names import METAVAR, Format
 from promptseg.options import SegmentOptions, TidyOptions, help_of
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptseg.cli.formats import Format
-from promptseg.cli.outputs import KINDS
+from promptseg.formats.names import Format
+from promptseg.formats.kinds import KINDS
 from promptseg.errors import ConfigError
 from promptseg.formats.outcomes import FILE_NAME
 

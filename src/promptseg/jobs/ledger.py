@@ -123,6 +123,21 @@ class Status:
         """How many images are known."""
         return self.queued + self.running + self.done + self.failed + self.cancelled
 
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as doors show it, but for whose it is."""
+        times = ("submitted", "started", "ended")
+        return {
+            "id": self.id,
+            "state": self.state.value,
+            "is_listed": self.is_listed,
+            "is_reported": self.is_reported,
+            "images": {state.value: getattr(self, state.value) for state in State}
+            | {"total": self.total},
+            **{name: getattr(self, name) for name in times},
+            "problems": list(self.problems),
+            "job": self.job.as_json(),
+        }
+
 
 class Ledger(Protocol):
     """The one truth about jobs; any number of threads, processes and machines may share it.

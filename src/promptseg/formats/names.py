@@ -1,4 +1,4 @@
-"""The file formats that a command can write, as they are typed."""
+"""The file formats that can be written, as they are typed."""
 
 from __future__ import annotations
 
