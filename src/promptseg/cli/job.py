@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +14,10 @@ import numpy as np
 import promptseg
 from promptseg.cli import console
 from promptseg.cli.each_image import about, has_no_room
-from promptseg.formats.names import PICTURES
 from promptseg.cli.outputs import Outputs
 from promptseg.errors import ImageError, MaskError, PromptsegError
+from promptseg.formats.answers import joined
+from promptseg.formats.names import PICTURES
 from promptseg.formats.outcomes import Name, OutcomeLog
 from promptseg.io import images
 from promptseg.io.files import fingerprint
@@ -144,7 +145,7 @@ class Job:
         """Log what a query came to, and say what a user should know of it."""
         if not isinstance(outcome, PromptsegError):
             try:
-                masks = _labelled(outcome, task.question.label)
+                masks = task.question.labelled(outcome)
                 self.log.add(task.name, task.question.verb, task.key, masks)
             except MaskError as error:
                 outcome = error
@@ -174,7 +175,7 @@ class Job:
         try:
             if pixels is None and any(kind in PICTURES for kind in self.places.formats):
                 pixels = images.read(image.path, max_pixels=self.max_pixels)
-            return self.places.write(pixels, image.path, _joined(known), name=image.name)
+            return self.places.write(pixels, image.path, joined(known), name=image.name)
         except PromptsegError as error:
             if has_no_room(error):
                 raise
@@ -251,17 +252,3 @@ def _key(question: Question, content: str, model: str) -> str:
         return question.key(content, model)
     except ImageError:
         return ""
-
-
-def _labelled(masks: Masks, label: str) -> Masks:
-    return replace(masks, labels=np.full(len(masks), label) if label else None)
-
-
-def _joined(parts: Sequence[Masks]) -> Masks:
-    """Put the masks of an image's queries together; those without a label have an empty one."""
-    if any(part.labels is not None for part in parts):
-        parts = [
-            replace(part, labels=np.full(len(part), "")) if part.labels is None else part
-            for part in parts
-        ]
-    return Masks.concatenate(parts)

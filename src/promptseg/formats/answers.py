@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
@@ -63,6 +64,20 @@ def merged(answers: Sequence[tuple[str, Masks]]) -> list[Answer]:
             case _:
                 raise _not_answers(answer)
     return [Answer(name, _together(name, same)) for name, same in parts.items()]
+
+
+def joined(parts: Sequence[Masks]) -> Masks:
+    """Put masks of one image together, at least one; those without a label have an empty one.
+
+    Raises:
+        MaskError: they differ in size.
+    """
+    if any(part.labels is not None for part in parts):
+        parts = [
+            replace(part, labels=np.full(len(part), "")) if part.labels is None else part
+            for part in parts
+        ]
+    return Masks.concatenate(parts)
 
 
 def facts_of(masks: Masks, i: int) -> Facts:

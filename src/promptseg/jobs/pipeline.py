@@ -94,7 +94,9 @@ class Pace:
         return self.group * (self.askers + GROUPS_AHEAD) + self.writers
 
 
-def run(stages: Stages[Item, Seen, Done], items: Iterable[Item], pace: Pace) -> Iterator[Done]:
+def run(
+    stages: Stages[Item, Seen, Done], items: Iterable[Item], pace: Pace
+) -> Generator[Done, None, None]:
     """Take items through the stages, and hand out what came of each, in their order.
 
     Where the caller leaves or a stage raises, what has begun is ended and the rest is left. When

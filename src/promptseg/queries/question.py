@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields, is_dataclass
+from dataclasses import astuple, dataclass, fields, is_dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from promptseg.batch import VERBS, ImageQueries
 from promptseg.concepts import Concept
@@ -17,6 +19,7 @@ from promptseg.io import images
 from promptseg.io.files import fingerprint
 from promptseg.options import EverythingOptions, FindOptions, SegmentOptions
 from promptseg.prompts import MaskHint, Points, Prompt
+from promptseg.results import Masks
 from promptseg.settings import MAX_PIXELS
 
 Options: TypeAlias = FindOptions | SegmentOptions | EverythingOptions
@@ -56,6 +59,11 @@ class Question:
         if self.concept is not None:
             return self.concept.text or self.name or self.concept.label
         return self.name or "" if self.verb == "segment" else ""
+
+    def labelled(self, masks: Masks) -> Masks:
+        """Say of masks what they are of."""
+        label = self.label
+        return replace(masks, labels=np.full(len(masks), label) if label else None)
 
     def key(self, image: str, model: str) -> str:
         """Name what is asked, of which pixels and of which weights: equal keys, equal answers.

@@ -1,0 +1,268 @@
+"""What is done with each image of a job: it is read, asked about, and what came of it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from promptseg.api import Model
+from promptseg.batch import Answered, Batch
+from promptseg.errors import ImageError, JobError, MaskError, PromptsegError, reason
+from promptseg.formats import overlay
+from promptseg.formats.answers import Answer, joined
+from promptseg.formats.kinds import KINDS
+from promptseg.formats.names import PICTURES, Format
+from promptseg.formats.outcomes import Name, line_of
+from promptseg.io import images
+from promptseg.jobs.addresses import local_path, protocol_of
+from promptseg.jobs.files import files_at
+from promptseg.jobs.in_hand import InHand, Task
+from promptseg.jobs.job import State
+from promptseg.jobs.ledger import Item, Outcome
+from promptseg.jobs.listing import questions_of
+from promptseg.jobs.pipeline import Pace, decoded_bytes
+from promptseg.jobs.queue import Queue
+from promptseg.queries import Question
+from promptseg.results import Masks
+from promptseg.shapes import ImageArray
+
+LINES = "jsonl"
+# What an image in a store is taken to be, 16 megapixels, as to look at its header takes a while.
+STORED_BYTES = 3 * 16 * 10**6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answerer:
+    """What answers queries: `ask` takes a batch and hands out answers, as `Model.stream` does.
+
+    `model` is its name in jobs, `identity` tells its weights from others in the keys of answers,
+    `pace` is how many images it is asked about at a time. Larger images are refused undecoded.
+    """
+
+    ask: Callable[[Batch], Iterator[Answered]]
+    model: str
+    identity: str
+    pace: Pace
+    max_pixels: int
+
+    @classmethod
+    def of(cls, model: Model, *, max_pixels: int) -> Answerer:
+        """Let a model answer."""
+        return cls(
+            ask=model.stream,
+            model=model.name,
+            identity=identity_of(model),
+            pace=Pace.of(model),
+            max_pixels=max_pixels,
+        )
+
+
+def identity_of(model: Model) -> str:
+    """Tell a model's weights from others, and what it trusts where options say nothing."""
+    return f"{model.spec.digest} {model.spec.trust}"
+
+
+@dataclass(eq=False)
+class Look:
+    """An image under way: what is asked, its pixels and the SHA-256 of its file once read, and
+    what its queries have come to, by their ids. `is_left` is one that is not ours any more.
+    """
+
+    task: Task
+    questions: list[Question] = field(default_factory=list)
+    pixels: ImageArray | None = None
+    content: str = ""
+    outcomes: dict[str, Masks | PromptsegError] = field(default_factory=dict)
+    failure: PromptsegError | None = None
+    is_left: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every query has come to something."""
+        return len(self.outcomes) == len(self.questions)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """The stages of the pipeline for images of jobs.
+
+    Trouble with an image is a part of what came of it. Trouble with the ledger or the store is
+    raised, for it is no image's fault.
+    """
+
+    queue: Queue
+    answerer: Answerer
+    in_hand: InHand
+
+    def weigh(self, task: Task) -> int:
+        """Return the bytes that an image will take, about."""
+        address = task.claimed.item.image
+        return STORED_BYTES if protocol_of(address) else decoded_bytes(local_path(address))
+
+    def read(self, task: Task) -> Look:
+        """Read an image, of which the same bytes are named and decoded."""
+        look = Look(task, is_left=not self.in_hand.begin(task))
+        if look.is_left:
+            return look
+        try:
+            look.questions = questions_of(task.claim.asked, task.claimed.item)
+            data = whole(task.claimed.item.image)
+            look.content = hashlib.sha256(data).hexdigest()
+            look.pixels = images.decode(data, max_pixels=self.answerer.max_pixels)
+        except PromptsegError as error:
+            look.failure = error
+        except MemoryError:
+            look.failure = ImageError("there is not enough memory to read it")
+        self.in_hand.rest(task)
+        return look
+
+    def is_open(self, look: Look) -> bool:
+        """Whether the model is to be asked."""
+        return not look.is_left and look.failure is None
+
+    def ask(self, group: Sequence[Look]) -> Generator[Look, None, None]:
+        """Ask about images together, but for those that somebody else has by now."""
+        batch = Batch()
+        asked: dict[str, tuple[Look, Question]] = {}
+        for look in group:
+            look.is_left = not self.in_hand.begin(look.task)
+            if not look.is_left:
+                self._put(look, batch, asked)
+            if look.is_left or look.is_complete:
+                yield look
+        for answer in self.answerer.ask(batch):
+            look, question = asked[answer.id]
+            look.outcomes[question.id] = answer.outcome
+            if look.is_complete:
+                yield look
+
+    def write(self, look: Look) -> None:
+        """Keep what came of an image, and tell the ledger."""
+        has_ended = False
+        if not look.is_left:
+            claim, claimed = look.task
+            has_ended = self.queue.ledger.finish(claim, claimed.number, self._kept(look))
+        self.in_hand.end(look.task, counts=has_ended)
+
+    def _put(self, look: Look, batch: Batch, asked: dict[str, tuple[Look, Question]]) -> None:
+        assert look.pixels is not None
+        image = batch.image(look.pixels)
+        for question in look.questions:
+            try:
+                name = question.ask(image, max_pixels=self.answerer.max_pixels)
+            except PromptsegError as error:
+                look.outcomes[question.id] = error
+            else:
+                asked[name] = look, question
+
+    def _kept(self, look: Look) -> Outcome:
+        """Put what came of an image into the store."""
+        if look.failure is not None:
+            look.outcomes = dict.fromkeys((each.id for each in look.questions), look.failure)
+        job, item = look.task.claim.job, look.task.claimed.item
+        lines, found, problems = [], [], []
+        for question in look.questions:
+            outcome = look.outcomes[question.id]
+            if isinstance(outcome, Masks):
+                outcome = question.labelled(outcome)
+            name = Name(item.image, question.id)
+            key = self._key(question, look.content)
+            try:
+                lines.append(line_of(name, question.verb, key, outcome))
+            except MaskError as error:
+                outcome = error
+                lines.append(line_of(name, question.verb, key, error))
+            if isinstance(outcome, Masks):
+                found.append(outcome)
+            elif look.failure is None:
+                problems.append(f"query `{question.id}`: {outcome}")
+        if look.failure is not None:
+            problems.append(str(look.failure))
+        result = self.queue.store.put(job, b"".join(lines), LINES) if lines else None
+        files = self._files(look, joined(found), problems) if found else {}
+        state = State.DONE if found else State.FAILED
+        return Outcome(state, result, files, tuple(problems))
+
+    def _key(self, question: Question, content: str) -> str:
+        """Name what was asked of which pixels; of what cannot be read there is no key."""
+        try:
+            return question.key(content, self.answerer.identity) if content else ""
+        except ImageError:
+            return ""
+
+    def _files(self, look: Look, masks: Masks, problems: list[str]) -> dict[str, str]:
+        """Write the files of an image's formats, and put them into the store by their names."""
+        claim, claimed = look.task
+        kept: dict[str, str] = {}
+        name = name_of(claimed.item)
+        stem = Path(name).stem
+        for kind in map(Format, claim.asked.formats):
+            ending = KINDS[kind].ending
+            if not ending:  # one file of all images, which is made where they are fetched
+                continue
+            with TemporaryDirectory(prefix="promptseg-") as folder:
+                target = Path(folder) / f"{stem}.{ending}"
+                try:
+                    if kind in PICTURES:
+                        assert look.pixels is not None
+                        written = [overlay.write(look.pixels, masks, target)]
+                    else:
+                        written = KINDS[kind].write([Answer(name, masks)], target)
+                except MaskError as error:  # the format cannot hold it
+                    problems.append(f"as {kind.value}: {error}")
+                    continue
+                for file in written:
+                    kept[file.name] = self.queue.store.put(claim.job, file.read_bytes(), ending)
+        return kept
+
+
+def name_of(item: Item) -> str:
+    """Return the name of an image's file."""
+    return item.image.rpartition("/")[2] or item.image
+
+
+def whole(address: str) -> bytes:
+    """Read all of a file at once.
+
+    Raises:
+        ImageError: it is missing, cannot be read, or was written to meanwhile.
+    """
+    try:
+        with files_at(address).open(address) as file:
+            before = _state(address)
+            data = file.read()
+            if _state(address) != before:
+                raise ImageError(
+                    f"`{address}` changed while it was read",
+                    hint="Have the job try again once nothing writes to that file",
+                )
+            return data
+    except JobError as error:
+        raise ImageError(str(error), hint=error.hint) from error
+    except OSError as error:
+        raise ImageError(f"cannot read `{address}`: {reason(error)}") from error
+
+
+def _state(address: str) -> tuple[int, ...]:
+    """Return what changes with a file of this machine; in stores files are replaced whole."""
+    if protocol_of(address):
+        return ()
+    state = local_path(address).stat()
+    return state.st_size, state.st_mtime_ns, state.st_ino
+
+
+def check(formats: Sequence[str]) -> None:
+    """Refuse formats that no job can write.
+
+    Raises:
+        JobError: one is unknown, or is drawn on all photos together.
+    """
+    known = [each.value for each in Format if each is not Format.SHEET]
+    for name in formats:
+        if name not in known:
+            raise JobError(
+                f"`formats` of a job has no `{name:.40}`", hint=f"It has {', '.join(known)}"
+            )

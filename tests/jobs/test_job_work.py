@@ -1,0 +1,289 @@
+"""Jobs worked on in this process: what comes of each image, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from fake_finder import FakeBoth
+from fake_model import model_of, paint
+from promptseg.errors import OutputError
+from promptseg.jobs.answering import Answerer
+from promptseg.jobs.clerk import Clerk
+from promptseg.jobs.job import Job, State
+from promptseg.jobs.ledger import Outcome
+from promptseg.jobs.pipeline import Pace
+from promptseg.jobs.queue import Queue
+from promptseg.jobs.runner import Runner
+from promptseg.jobs.work import Worker
+from promptseg.prompts import Points
+
+CLICK = {"verb": "segment", "id": "it", "points": [[5, 5]]}
+NEVER = threading.Event()
+SOON = 20.0
+RED = ("red", 2, 2, 9, 9)
+
+
+@pytest.fixture
+def queue(tmp_path):
+    with Queue(str(tmp_path / "jobs")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def answerer():
+    return replace(Answerer.of(model_of(FakeBoth()), max_pixels=10**6), pace=Pace(group=2))
+
+
+def photos(folder, count):
+    """Paint so many pictures, all different."""
+    for number in range(count):
+        paint(folder / f"{number:03}.png", RED, height=20 + number, width=24)
+    return str(folder)
+
+
+def listed(queue):
+    """List all jobs that wait for it."""
+    clerk = Clerk(queue)
+    while clerk.step(NEVER):
+        pass
+
+
+def entries(queue, job):
+    return {
+        entry.item.image.rpartition("/")[2]: entry.outcome for entry in queue.ledger.entries(job)
+    }
+
+
+def lines(queue, outcome):
+    return [json.loads(line) for line in queue.store.read(outcome.result).splitlines()]
+
+
+def test_every_image_of_a_job_is_answered_and_reported(queue, answerer, tmp_path):
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 7),), queries=(CLICK,)))
+    listed(queue)
+    assert Worker(queue, answerer).work(NEVER) == 7
+    listed(queue)
+    status = queue.ledger.status(job)
+    assert (status.state, status.done, status.is_reported) == (State.DONE, 7, True)
+    for name, outcome in entries(queue, job).items():
+        [line] = lines(queue, outcome)
+        assert line["id"] == "it"
+        assert line["image"].endswith(name)
+        assert line["size"] == {"height": 20 + int(name[:3]), "width": 24}
+        assert len(line["masks"]) == 1
+    manifest = queue.store.read(f"{job}/manifest.jsonl").splitlines()
+    assert [json.loads(line)["state"] for line in manifest] == ["done"] * 7
+
+
+def test_answers_are_those_of_the_library(queue, answerer, tmp_path):
+    """The twin asks one image after the other, without any of this."""
+    folder = tmp_path / "in"
+    job = queue.submit(Job(inputs=(photos(folder, 5),), queries=(CLICK,)))
+    listed(queue)
+    Worker(queue, answerer).work(NEVER)
+    model = model_of(FakeBoth())
+    for name, outcome in entries(queue, job).items():
+        [line] = lines(queue, outcome)
+        masks = model.segment(folder / name, Points([(5, 5)]))
+        assert [each["rle"] for each in line["masks"]] == [run.to_coco() for run in masks.runs]
+
+
+def test_trouble_with_one_image_is_its_own(queue, answerer, tmp_path):
+    folder = tmp_path / "in"
+    photos(folder, 3)
+    (folder / "001.png").write_bytes(b"no picture at all")
+    (folder / "big.png").write_bytes(
+        paint(tmp_path / "big.png", height=1100, width=1000).read_bytes()
+    )
+    job = queue.submit(Job(inputs=(str(folder),), queries=(CLICK,)))
+    listed(queue)
+    (folder / "002.png").unlink()
+    Worker(queue, answerer).work(NEVER)
+    found = entries(queue, job)
+    assert found["000.png"].state is State.DONE
+    for name, said in (("001.png", "image"), ("002.png", "no file"), ("big.png", "pixels")):
+        assert found[name].state is State.FAILED
+        assert said in " ".join(found[name].problems)
+        assert lines(queue, found[name])[0]["error"]["message"] in found[name].problems
+    assert queue.ledger.status(job).state is State.DONE
+
+
+def test_trouble_with_one_query_leaves_the_others(queue, answerer, tmp_path):
+    outside = {"verb": "segment", "id": "far", "points": [[5000, 5]]}
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 1),), queries=(CLICK, outside)))
+    listed(queue)
+    Worker(queue, answerer).work(NEVER)
+    [outcome] = entries(queue, job).values()
+    assert outcome.state is State.DONE
+    assert "far" in outcome.problems[0]
+    assert [("masks" in line, line["id"]) for line in lines(queue, outcome)] == [
+        (True, "it"),
+        (False, "far"),
+    ]
+
+
+def test_formats_are_files_by_the_names_of_images(queue, answerer, tmp_path):
+    formats = ("png", "overlay", "labelme", "coco")
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 1),), queries=(CLICK,), formats=formats))
+    listed(queue)
+    Worker(queue, answerer).work(NEVER)
+    [outcome] = entries(queue, job).values()
+    assert set(outcome.files) == {"000.mask.png", "000.overlay.png", "000.json"}
+    assert queue.store.read(outcome.files["000.overlay.png"]).startswith(b"\x89PNG")
+
+
+def test_an_image_that_was_lost_changes_nothing(queue, answerer, tmp_path):
+    """Its lease has run out while its worker stood still, and somebody else was quicker."""
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 2),), queries=(CLICK,)))
+    listed(queue)
+    ledger = queue.ledger
+    stands_still = threading.Event()
+
+    def slowly(batch):
+        stands_still.set()
+        time.sleep(1.0)
+        yield from model_of(FakeBoth()).stream(batch)
+
+    late = Worker(queue, replace(answerer, ask=slowly), lease=0.3)
+    # What would hold its claims stands still too.
+    ledger_extend, ledger.extend = ledger.extend, lambda claim, seconds: True
+    thread = threading.Thread(target=late.work, args=[NEVER])
+    thread.start()
+    assert stands_still.wait(SOON)
+    time.sleep(0.4)
+    ledger.extend = ledger_extend
+    taken = []
+    while (claim := ledger.claim(most=5, seconds=60.0, model="fake")) is not None:
+        for claimed in claim.items:
+            outcome = Outcome(State.FAILED, problems=("by the other one",))
+            taken.append(ledger.finish(claim, claimed.number, outcome))
+    thread.join(SOON)
+    assert taken == [True, True]
+    assert {each.problems for each in entries(queue, job).values()} == {("by the other one",)}
+
+
+def test_a_claim_is_held_as_long_as_its_worker_works(queue, answerer, tmp_path):
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 2),), queries=(CLICK,)))
+    listed(queue)
+
+    def slowly(batch):
+        time.sleep(1.5)
+        yield from model_of(FakeBoth()).stream(batch)
+
+    worker = Worker(queue, replace(answerer, ask=slowly), lease=0.4)
+    thread = threading.Thread(target=worker.work, args=[NEVER])
+    thread.start()
+    until = time.monotonic() + 1.2
+    time.sleep(0.2)
+    while time.monotonic() < until:
+        assert queue.ledger.claim(most=1, seconds=1.0, model="fake") is None
+        time.sleep(0.05)
+    thread.join(SOON)
+    assert queue.ledger.status(job).done == 2
+
+
+def test_an_image_that_hangs_fails_with_its_reason_and_its_neighbours_do_not(
+    queue, answerer, tmp_path
+):
+    """The worker's process would end; here it goes on, as one that is started again."""
+    folder = photos(tmp_path / "in", 6)
+    job = queue.submit(Job(inputs=(folder,), queries=(CLICK,), item_seconds=0.5, attempts=2))
+    listed(queue)
+    freed = threading.Event()
+    model = model_of(FakeBoth())
+
+    def hanging(batch):
+        if any(len(each.image) == 23 for each in batch.images):
+            freed.wait(SOON)
+        yield from model.stream(batch)
+
+    until = time.monotonic() + 30
+    while queue.ledger.status(job).ended is None and time.monotonic() < until:
+        freed.clear()
+        ended = threading.Event()
+
+        def end(ended=ended):
+            ended.set()
+            freed.set()
+
+        Worker(queue, replace(answerer, ask=hanging), on_hang=end).work(ended)
+        time.sleep(0.2)
+    found = entries(queue, job)
+    failed = {name for name, outcome in found.items() if outcome.state is State.FAILED}
+    assert failed == {"003.png"}
+    assert "longer than 0.5 s" in found["003.png"].problems[0]
+    assert len(found) == 6
+
+
+def test_a_full_disk_is_nobodys_fault(queue, answerer, tmp_path, monkeypatch):
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 4),), queries=(CLICK,)))
+    listed(queue)
+
+    def no_room(*_):
+        raise OutputError("no room is left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue.store, "put", no_room)
+        with pytest.raises(OutputError, match="no room"):
+            Worker(queue, answerer).work(NEVER)
+    status = queue.ledger.status(job)
+    assert (status.queued, status.running, status.failed) == (4, 0, 0)
+    assert Worker(queue, answerer).work(NEVER) == 4
+
+
+def test_work_that_is_stopped_is_given_back(queue, answerer, tmp_path):
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 40),), queries=(CLICK,)))
+    listed(queue)
+    until = threading.Event()
+    model = model_of(FakeBoth())
+
+    def stopping(batch):
+        until.set()
+        yield from model.stream(batch)
+
+    ended = Worker(queue, replace(answerer, ask=stopping)).work(until)
+    status = queue.ledger.status(job)
+    assert 0 < status.done == ended < 20
+    assert status.running == 0
+    assert Worker(queue, answerer).work(NEVER) == 40 - ended
+
+
+def test_a_runner_does_all_of_it_until_it_is_stopped(queue, answerer, tmp_path):
+    told = []
+    runner = Runner(queue, answerer, tell=lambda status, address: told.append(address))
+    runner.start()
+    job = queue.submit(
+        Job(
+            inputs=(photos(tmp_path / "in", 9), str(tmp_path / "nothing")),
+            queries=(CLICK,),
+            webhook="https://example.org/hook",
+        )
+    )
+    until = time.monotonic() + SOON
+    while not queue.ledger.status(job).is_reported and time.monotonic() < until:
+        time.sleep(0.02)
+    status = queue.ledger.status(job)
+    assert (status.state, status.done, status.is_reported) == (State.DONE, 9, True)
+    assert "nothing" in status.problems[0]
+    assert told == ["https://example.org/hook"]
+    assert runner.is_done()
+    assert runner.stop(SOON)
+
+
+def test_old_jobs_are_forgotten_with_what_came_of_them(queue, answerer, tmp_path):
+    job = queue.submit(
+        Job(inputs=(photos(tmp_path / "in", 1),), queries=(CLICK,), keep_seconds=0.01)
+    )
+    listed(queue)
+    Worker(queue, answerer).work(NEVER)
+    clerk = Clerk(queue)
+    time.sleep(0.05)
+    while clerk.step(NEVER):
+        pass
+    assert queue.ledger.jobs() == []
+    assert list(queue.store.names(job)) == []
