@@ -12,6 +12,7 @@ import pytest
 from fake_finder import FakeBoth
 from fake_model import model_of, paint
 from promptseg.errors import OutputError
+from promptseg.jobs import answering
 from promptseg.jobs.answering import Answerer
 from promptseg.jobs.clerk import Clerk
 from promptseg.jobs.job import Job, State
@@ -234,6 +235,28 @@ def test_a_full_disk_is_nobodys_fault(queue, answerer, tmp_path, monkeypatch):
     status = queue.ledger.status(job)
     assert (status.queued, status.running, status.failed) == (4, 0, 0)
     assert Worker(queue, answerer).work(NEVER) == 4
+
+
+@pytest.mark.parametrize("where", ["joined", "images.decode"])
+def test_a_fault_that_nobody_expected_is_its_images_alone(
+    queue, answerer, tmp_path, monkeypatch, where
+):
+    """Else the same image would be tried for ever."""
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 4),), queries=(CLICK,)))
+    listed(queue)
+    owner, _, name = where.rpartition(".")
+    place = getattr(answering, owner) if owner else answering
+    works, calls = getattr(place, name), iter(range(100))
+
+    def breaks_once(*given, **named):
+        if next(calls) == 1:
+            raise MemoryError if owner else ZeroDivisionError
+        return works(*given, **named)
+
+    monkeypatch.setattr(place, name, breaks_once)
+    assert Worker(queue, answerer).work(NEVER) == 4
+    states = sorted(outcome.state.value for outcome in entries(queue, job).values())
+    assert states == ["done", "done", "done", "failed"]
 
 
 def test_work_that_is_stopped_is_given_back(queue, answerer, tmp_path):

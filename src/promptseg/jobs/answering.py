@@ -10,7 +10,15 @@ from tempfile import TemporaryDirectory
 
 from promptseg.api import Model
 from promptseg.batch import Answered, Batch
-from promptseg.errors import ImageError, JobError, MaskError, PromptsegError, reason
+from promptseg.engine.verbs import failure_of
+from promptseg.errors import (
+    ImageError,
+    JobError,
+    MaskError,
+    OutputError,
+    PromptsegError,
+    reason,
+)
 from promptseg.formats import overlay
 from promptseg.formats.answers import Answer, joined
 from promptseg.formats.kinds import KINDS
@@ -112,10 +120,8 @@ class Answering:
             data = whole(task.claimed.item.image)
             look.content = hashlib.sha256(data).hexdigest()
             look.pixels = images.decode(data, max_pixels=self.answerer.max_pixels)
-        except PromptsegError as error:
-            look.failure = error
-        except MemoryError:
-            look.failure = ImageError("there is not enough memory to read it")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this image's alone
+            look.failure = failure_of(error)
         self.in_hand.rest(task)
         return look
 
@@ -144,7 +150,13 @@ class Answering:
         has_ended = False
         if not look.is_left:
             claim, claimed = look.task
-            has_ended = self.queue.ledger.finish(claim, claimed.number, self._kept(look))
+            try:
+                outcome = self._kept(look)
+            except (JobError, OutputError):  # the store's, which the next image would meet too
+                raise
+            except Exception as error:  # noqa: BLE001
+                outcome = Outcome(State.FAILED, problems=(str(failure_of(error)),))
+            has_ended = self.queue.ledger.finish(claim, claimed.number, outcome)
         self.in_hand.end(look.task, counts=has_ended)
 
     def _put(self, look: Look, batch: Batch, asked: dict[str, tuple[Look, Question]]) -> None:
