@@ -48,6 +48,12 @@ class Settings:
         },
     )
     queue: str = field(default="default", metadata={"help": "name of the queue of jobs"})
+    webhook_hosts: tuple[str, ...] = field(
+        default=(), metadata={"help": "hosts that may be told the ends of jobs, such as a.org"}
+    )
+    webhook_secret: Path | None = field(
+        default=None, metadata={"help": "file of the secret that they know us by"}
+    )
 
     def __post_init__(self) -> None:
         require_count(self, "cache_bytes", least=0)

@@ -15,9 +15,11 @@ from fake_finder import FakeBoth
 from fake_model import model_of
 from promptseg.api import Model
 from promptseg.engine.scheduler import QueueLimits
+from promptseg.jobs.queue import Queue
 from promptseg.server.app import make_app
 from promptseg.server.decoder import Decoder
 from promptseg.server.guards import guarded
+from promptseg.server.jobs import Jobs
 from promptseg.server.keys import Keys
 from promptseg.server.metrics import Metrics
 from promptseg.server.pictures import Pictures
@@ -42,15 +44,20 @@ def service_of(model, settings):
         waiting=settings.waiting, waiting_each=settings.waiting_each, together=settings.together
     )
     decoder = Decoder(processes=0, max_pixels=settings.max_pixels, seconds=settings.decode_seconds)
+    scheduler = model.scheduler(limits, on_batch=metrics.batch)
+    jobs = None
+    if settings.jobs is not None:
+        jobs = Jobs(Queue.of(settings), settings, model=model, scheduler=scheduler)
     return Service(
         settings=settings,
         model=model,
-        scheduler=model.scheduler(limits, on_batch=metrics.batch),
+        scheduler=scheduler,
         pictures=Pictures(decoder, max_bytes=settings.picture_bytes),
         sessions=Sessions(settings.max_sessions, settings.session_seconds),
         keys=Keys(settings.keys) if settings.keys else None,
         quotas=Quotas(rate=settings.rate),
         metrics=metrics,
+        jobs=jobs,
         phase="ready",
     )
 
@@ -71,9 +78,14 @@ def serving(network=None, **settings):
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.005)
+            if service.jobs is not None:
+                service.jobs.start()
             yield Served(url, service, model)
         finally:
             server.should_exit = True
             thread.join()
+            if service.jobs is not None:
+                service.jobs.stop()
+                service.jobs.close()
             service.scheduler.close(seconds=10.0)
             asyncio.run(service.pictures.close())

@@ -21,7 +21,8 @@ def url(tmp_path, monkeypatch):
     """A service of the network with known answers, asked from a folder with the example photos."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
-    with serving() as served:
+    places = {"jobs": str(tmp_path / "jobs"), "job_inputs": (str(tmp_path / "examples"),)}
+    with serving(**places) as served:
         yield served.url
 
 
@@ -29,10 +30,11 @@ def test_the_guide_runs(url, capsys):
     """The blocks of the page run, top to bottom."""
     text = (ROOT / "docs" / "client.md").read_text()
     blocks = re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, object] = {}
     exec("\n".join(blocks).replace(USUAL, url), names)
     assert len(names["answers"]) == 2
+    assert len(names["found"]) >= 2
     assert isinstance(names["regions"], ps.Masks)
     assert capsys.readouterr().out.endswith("True\n")
 

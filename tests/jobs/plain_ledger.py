@@ -326,7 +326,7 @@ def status_of(job):
         job=job.asked,
         state=state,
         is_listed=job.is_listed,
-        is_reported=job.is_reported,
+        is_reported=job.is_reported and job.ended is not None,
         submitted=job.submitted,
         started=job.started,
         ended=job.ended,

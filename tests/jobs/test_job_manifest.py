@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptseg.errors import ImageError, JobError, OutputError
+from promptseg.formats import coco
 from promptseg.formats.outcomes import Name, OutcomeLog, line_of
 from promptseg.geometry import Size
 from promptseg.jobs.job import Job, State
@@ -139,8 +140,9 @@ def test_answers_are_fetched_as_a_run_writes_them(ledger, store, tmp_path):
     job = job_of(ledger, ["a.jpg", "b.jpg", "c.jpg"])
     outcomes = [done(store, job, "a.jpg", 1), Outcome(State.FAILED), done(store, job, "c.jpg", 2)]
     end(ledger, job, outcomes)
-    [results] = fetch(ledger, store, job, tmp_path / "out")
+    results, report = fetch(ledger, store, job, tmp_path / "out")
     assert results == tmp_path / "out" / "results.jsonl"
+    assert report.read_text().startswith(f"job {job}: done; images: 2 done, 1 failed")
     with OutcomeLog(tmp_path / "log.jsonl") as log:
         log.add(Name("a.jpg", "find-1"), "find", "key", masks(1))
         log.add(Name("c.jpg", "find-1"), "find", "key", masks(2))
@@ -156,7 +158,8 @@ def test_files_are_fetched_by_their_names_for_people(ledger, store, tmp_path):
     first = first._replace(files={"x/a.png": store.put(job, b"one", "png")})
     end(ledger, job, [first, done(store, job, "x/b.jpg", b_png=b"two")])
     folder = tmp_path / "out"
-    assert list(fetch(ledger, store, job, folder))[1:] == [folder / "x" / "a.png", folder / "b.png"]
+    _, *files, _ = fetch(ledger, store, job, folder)
+    assert files == [folder / "x" / "a.png", folder / "b.png"]
     assert (folder / "x" / "a.png").read_bytes() == b"one"
     assert (folder / "b.png").read_bytes() == b"two"
 
@@ -173,7 +176,8 @@ def test_files_of_one_name_are_told_apart_by_numbers(ledger, store, tmp_path):
     end(ledger, job, found)
     numbers = [entry.number for entry in ledger.entries(job)]
     folder = tmp_path / "out"
-    names = ["results.jsonl", "a.mask.png", f"a-{numbers[1]}.mask.png", "a.mask.png"]
+    files = ["a.mask.png", f"a-{numbers[1]}.mask.png", "a.mask.png"]
+    names = ["results.jsonl", *files, "report.txt"]
     assert list(fetch(ledger, store, job, folder)) == [folder / name for name in names]
     before = {path: path.stat() for path in folder.iterdir()}
     assert list(fetch(ledger, store, job, folder)) == [folder / name for name in names]
@@ -193,22 +197,50 @@ def test_fetching_goes_on_where_it_ended(tmp_path_factory, contents):
         for _ in range(stop):
             next(begun)
         begun.close()
-    _, *files = fetch(ledger, store, job, place / "out")
+    _, *files, _ = fetch(ledger, store, job, place / "out")
     assert [file.read_bytes() for file in files] == contents
     ledger.close()
 
 
-def test_answers_of_another_run_are_not_written_over(ledger, store, tmp_path):
-    """Nor is anything written beside them."""
+def test_fetching_again_brings_what_has_come_since(ledger, store, tmp_path):
+    """Of a job that has not ended, and where what failed was tried again; the rest stays."""
+    job = job_of(ledger, ["a.jpg", "b.jpg", "c.jpg"])
+    failed = Outcome(State.FAILED, store.put(job, answer("b.jpg", 7), "jsonl"), {}, ("damaged",))
+    end(ledger, job, [done(store, job, "a.jpg", a_png=b"one"), failed])
+    folder = tmp_path / "out"
+    list(fetch(ledger, store, job, folder))
+    assert (folder / "results.jsonl").read_bytes() == answer("a.jpg") + answer("b.jpg", 7)
+    assert (folder / "report.txt").read_text().endswith("1 not done yet\nb.jpg: damaged\n")
+    before = (folder / "a.png").stat()
+    ledger.retry(job)
+    end(ledger, job, [done(store, job, "c.jpg", 3), done(store, job, "b.jpg", 2)][::-1])
+    list(fetch(ledger, store, job, folder))
+    lines = [answer("a.jpg"), answer("b.jpg", 2), answer("c.jpg", 3)]
+    assert (folder / "results.jsonl").read_bytes() == b"".join(lines)
+    assert (folder / "report.txt").read_text() == f"job {job}: done; images: 3 done\n"
+    assert (folder / "a.png").stat() == before
+
+
+def test_the_folder_of_another_run_is_not_written_to(ledger, store, tmp_path):
+    """Be it a run's, another job's, or one in which nobody can tell."""
     job = job_of(ledger, ["a.jpg"])
     end(ledger, job, [done(store, job, "a.jpg", a_png=b"one")])
-    for other in (answer("b.jpg"), answer("a.jpg") * 2, answer("a.jpg")[:-9], b""):
-        (tmp_path / "results.jsonl").write_bytes(other)
-        with pytest.raises(OutputError, match="has other answers than this job") as caught:
-            list(fetch(ledger, store, job, tmp_path))
+    list(fetch(ledger, store, job, tmp_path / "other"))
+    for name, content, said in (
+        ("results.jsonl", answer("a.jpg"), "is there, and is not of this job"),
+        ("job.json", b'{"id": "other"}', "has what came of another job"),
+        ("job.json", b"{", r"cannot read `.*job\.json`"),
+    ):
+        folder = tmp_path / "out"
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        with pytest.raises(OutputError, match=said) as caught:
+            list(fetch(ledger, store, job, folder))
         assert "another folder" in caught.value.hint
-        assert not (tmp_path / "a.png").exists()
-        assert (tmp_path / "results.jsonl").read_bytes() == other
+        assert [path.name for path in folder.iterdir()] == [name]
+        assert (folder / name).read_bytes() == content
+        (folder / name).unlink()
+        folder.rmdir()
 
 
 def test_a_file_that_is_in_the_way_is_said(ledger, store, tmp_path):
@@ -223,8 +255,29 @@ def test_a_file_that_is_in_the_way_is_said(ledger, store, tmp_path):
     assert (tmp_path / f"a-{entry.number}.png").read_bytes() == b"mine"
     (tmp_path / "results.jsonl").unlink()
     (tmp_path / "results.jsonl").mkdir()
-    with pytest.raises(OutputError, match=r"cannot read `.*results\.jsonl`: is a directory"):
+    with pytest.raises(OutputError, match=r"cannot write `.*results\.jsonl`: it is a folder"):
         list(fetch(ledger, store, job, tmp_path))
+
+
+def test_files_of_all_images_are_made_of_the_answers(ledger, store, tmp_path):
+    """COCO and YOLO; images whose files have one name are told apart by their folders."""
+    images = ["x/a.jpg", "y/a.jpg", "y/b.jpg", "y/broken.jpg"]
+    asked = Job(inputs=("x",), queries=(CAT,), formats=("coco", "png", "yolo", "coco"))
+    job = ledger.submit(asked)
+    listing = ledger.claim_listing(seconds=60)
+    assert ledger.add(listing, [Item(image) for image in images], seconds=60)
+    assert ledger.listed(listing)
+    error = line_of(Name("y/broken.jpg", "find-1"), "find", "", ImageError("damaged"))
+    failed = Outcome(State.FAILED, store.put(job, error, "jsonl"))
+    end(ledger, job, [*(done(store, job, image, i) for i, image in enumerate(images[:3])), failed])
+    folder = tmp_path / "out"
+    files = [path.relative_to(folder).as_posix() for path in fetch(ledger, store, job, folder)]
+    labels = ["labels/x-a.txt", "labels/y-a.txt", "labels/b.txt"]
+    assert files == ["results.jsonl", "coco.json", *labels, "data.yaml", "report.txt"]
+    document = json.loads((folder / "coco.json").read_text())
+    assert [each["file_name"] for each in document["images"]] == ["x/a.jpg", "y/a.jpg", "b.jpg"]
+    for number, (_, found) in enumerate(coco.read(folder / "coco.json")):
+        assert found.runs == masks(number).runs
 
 
 @pytest.mark.parametrize(
@@ -237,17 +290,17 @@ def test_no_name_leads_out_of_the_folder(ledger, store, tmp_path, name):
     end(ledger, job, [Outcome(State.DONE, None, {name: stored})])
     with pytest.raises(JobError, match="may lie outside of the folder"):
         list(fetch(ledger, store, job, tmp_path / "out"))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"job.json", "results.jsonl"}
 
 
-def test_a_result_that_is_gone_is_said_and_nothing_is_left(ledger, store, tmp_path):
-    """As of a job that was dropped meanwhile."""
+def test_a_result_that_is_gone_is_said(ledger, store, tmp_path):
+    """As of a job that was dropped meanwhile; no part of the answers is left."""
     job = job_of(ledger, ["a.jpg"])
     end(ledger, job, [done(store, job, "a.jpg")])
     store.forget(job)
     with pytest.raises(JobError, match="is not in the store"):
         list(fetch(ledger, store, job, tmp_path / "out"))
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["job.json"]
 
 
 def test_a_job_that_is_not_there_is_said(ledger, store, tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,7 +14,8 @@ import pytest
 from fake_finder import FakeBoth
 from fake_model import model_of, paint
 from promptseg.errors import OutputError
-from promptseg.jobs import answering
+from promptseg.jobs import answering, manifest
+from promptseg.jobs import clerk as clerks
 from promptseg.jobs.answering import Answerer
 from promptseg.jobs.clerk import Clerk
 from promptseg.jobs.job import Job, State
@@ -138,6 +141,93 @@ def test_formats_are_files_by_the_names_of_images(queue, answerer, tmp_path):
     assert queue.store.read(outcome.files["000.overlay.png"]).startswith(b"\x89PNG")
 
 
+def test_files_are_named_so_that_any_system_can_write_them(queue, answerer, tmp_path):
+    """Whatever their images are called; one that fails would keep the others from being fetched."""
+    names = ("12:30", "a\\b", "ü" * 120)
+    for number, name in enumerate(names):
+        paint(tmp_path / "x.png", RED, height=20 + number).rename(tmp_path / f"{name}.png")
+    inputs = tuple(str(tmp_path / f"{name}.png") for name in names)
+    job = queue.submit(Job(inputs=inputs, queries=(CLICK,), formats=("overlay",)))
+    listed(queue)
+    assert Worker(queue, answerer).work(NEVER) == 3
+    fetched = manifest.fetch(queue.ledger, queue.store, job, tmp_path / "out")
+    files = ["12_30.overlay.png", "a_b.overlay.png", f"{'ü' * 100}.overlay.png"]
+    assert [path.name for path in fetched] == ["results.jsonl", *files, "report.txt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_no_image(queue, answerer, tmp_path):
+    """Whoever would wait for what it says would wait for ever."""
+    os.mkfifo(tmp_path / "pipe.png")
+    job = queue.submit(Job(inputs=(str(tmp_path / "pipe.png"),), queries=(CLICK,)))
+    listed(queue)
+    thread = threading.Thread(target=Worker(queue, answerer).work, args=[NEVER], daemon=True)
+    thread.start()
+    thread.join(SOON)
+    assert "it is a pipe or a device" in entries(queue, job)["pipe.png"].problems[0]
+
+
+def test_an_image_that_hangs_before_it_is_read_is_watched(queue, answerer, tmp_path, monkeypatch):
+    """A disk may hang already as the header is looked at."""
+    job = Job(inputs=(photos(tmp_path / "in", 1),), queries=(CLICK,), item_seconds=0.2)
+    queue.submit(job)
+    listed(queue)
+    freed, until = threading.Event(), threading.Event()
+
+    def hang():
+        until.set()
+        freed.set()
+
+    monkeypatch.setattr(answering, "decoded_bytes", lambda path: int(not freed.wait(SOON)))
+    Worker(queue, answerer, on_hang=hang).work(until)
+    assert until.is_set()
+
+
+def test_a_listing_is_held_while_nothing_is_found(queue, tmp_path, monkeypatch):
+    """Else two that look through folders without images would take it from each other for ever."""
+    begun, found = threading.Event(), threading.Event()
+
+    def slowly(job, problems):
+        begun.set()
+        found.wait(SOON)
+        yield from ()
+
+    monkeypatch.setattr(clerks, "items", slowly)
+    job = queue.submit(Job(inputs=(str(tmp_path),), queries=(CLICK,)))
+    thread = threading.Thread(target=Clerk(queue, lease=0.3).step, args=[NEVER])
+    thread.start()
+    assert begun.wait(SOON)
+    until = time.monotonic() + 0.9
+    while time.monotonic() < until:
+        assert queue.ledger.claim_listing(seconds=60.0) is None
+        time.sleep(0.05)
+    found.set()
+    thread.join(SOON)
+    assert queue.ledger.status(job).is_listed
+
+
+def test_a_report_that_cannot_be_written_keeps_no_other_job_waiting(
+    queue, tmp_path, monkeypatch, caplog
+):
+    """It is tried again later."""
+    first = queue.submit(Job(inputs=(photos(tmp_path / "in", 1),), queries=(CLICK,)))
+    queue.ledger.cancel(first)
+    second = queue.submit(Job(inputs=(str(tmp_path / "in"),), queries=(CLICK,)))
+    write = manifest.write
+
+    def writes_but_one(ledger, store, job):
+        if job == first:
+            raise ZeroDivisionError
+        write(ledger, store, job)
+
+    monkeypatch.setattr(manifest, "write", writes_but_one)
+    clerk = Clerk(queue)
+    with pytest.raises(ZeroDivisionError):
+        clerk.step(NEVER)
+    assert clerk.step(NEVER)
+    assert queue.ledger.status(second).is_listed
+
+
 def test_an_image_that_was_lost_changes_nothing(queue, answerer, tmp_path):
     """Its lease has run out while its worker stood still, and somebody else was quicker."""
     job = queue.submit(Job(inputs=(photos(tmp_path / "in", 2),), queries=(CLICK,)))
@@ -257,6 +347,28 @@ def test_a_fault_that_nobody_expected_is_its_images_alone(
     assert Worker(queue, answerer).work(NEVER) == 4
     states = sorted(outcome.state.value for outcome in entries(queue, job).values())
     assert states == ["done", "done", "done", "failed"]
+
+
+def test_an_image_that_breaks_its_worker_each_time_fails(queue, answerer, tmp_path):
+    job = queue.submit(Job(inputs=(photos(tmp_path / "in", 5),), queries=(CLICK,), attempts=2))
+    listed(queue)
+    model = model_of(FakeBoth())
+
+    def breaking(batch):
+        if any(len(each.image) == 23 for each in batch.images):
+            raise ZeroDivisionError
+        yield from model.stream(batch)
+
+    until = time.monotonic() + SOON
+    while queue.ledger.status(job).ended is None and time.monotonic() < until:
+        with suppress(ZeroDivisionError):
+            Worker(queue, replace(answerer, ask=breaking)).work(NEVER)
+        time.sleep(0.05)
+    found = entries(queue, job)
+    failed = {name: each for name, each in found.items() if each.state is State.FAILED}
+    assert failed.keys() == {"003.png"}
+    assert "failed unexpectedly" in failed["003.png"].problems[0]
+    assert len(found) == 5
 
 
 def test_work_that_is_stopped_is_given_back(queue, answerer, tmp_path):

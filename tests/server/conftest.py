@@ -9,8 +9,10 @@ from starlette.testclient import TestClient
 from fake_finder import FakeBoth, painted
 from fake_model import model_of
 from promptseg.engine.scheduler import QueueLimits
+from promptseg.jobs.queue import Queue
 from promptseg.server.app import make_app
 from promptseg.server.decoder import Decoder
+from promptseg.server.jobs import Jobs
 from promptseg.server.metrics import Metrics
 from promptseg.server.pictures import Pictures
 from promptseg.server.quotas import Quotas
@@ -47,15 +49,26 @@ def make_service():
         decoder = Decoder(
             processes=chosen.decoders, max_pixels=chosen.max_pixels, seconds=chosen.decode_seconds
         )
+        scheduler = model.scheduler(limits, on_batch=metrics.batch)
+        jobs = None
+        if chosen.jobs is not None:
+            jobs = Jobs(
+                Queue.of(chosen),
+                chosen,
+                model=model,
+                scheduler=scheduler,
+                failed=metrics.job_failed,
+            )
         service = Service(
             settings=chosen,
             model=model,
-            scheduler=model.scheduler(limits, on_batch=metrics.batch),
+            scheduler=scheduler,
             pictures=Pictures(decoder, max_bytes=chosen.picture_bytes),
             sessions=Sessions(chosen.max_sessions, chosen.session_seconds),
             keys=keys,
             quotas=Quotas(rate=chosen.rate),
             metrics=metrics,
+            jobs=jobs,
             phase="ready",
         )
         made.append((service, decoder))
@@ -63,6 +76,9 @@ def make_service():
 
     yield make
     for service, decoder in made:
+        if service.jobs is not None:
+            service.jobs.stop()
+            service.jobs.close()
         service.scheduler.close(seconds=0.0)
         decoder.close()
 

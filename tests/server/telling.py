@@ -21,7 +21,11 @@ def require_nothing_told(answer: bytes, *, sent: str = "") -> None:
     """Refuse an answer that tells what it must not, unless the caller had `sent` it."""
     text = answer.decode(errors="replace")
     if text.startswith("{"):
-        text = json.dumps(_plain(json.loads(text)), ensure_ascii=False)
+        try:
+            said = [json.loads(text)]
+        except json.JSONDecodeError:  # lines, each a value
+            said = [json.loads(line) for line in text.splitlines()]
+        text = json.dumps([_plain(each) for each in said], ensure_ascii=False)
     told = [found for found in TELLING.findall(text) if found not in sent]
     assert not told, (told, text[:2000])
 

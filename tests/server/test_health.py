@@ -29,7 +29,8 @@ def asked(path, *, phase="ready", keys=None):
         keys=keys,
         quotas=Quotas(),
         model=SimpleNamespace(name="facebook/sam3"),
-        metrics=SimpleNamespace(render=lambda service: b"up 1\n"),
+        jobs=None,
+        metrics=SimpleNamespace(render=lambda service, jobs: b"up 1\n"),
     )
     problems.install(app)
     app.include_router(health.router)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import threading
 from collections import Counter
 from dataclasses import replace
 from typing import NamedTuple
 
+import fsspec
 import pytest
 import schemathesis
 from hypothesis import strategies as st
@@ -19,6 +21,9 @@ from schemathesis.engine import events
 from telling import require_nothing_told
 
 from fake_finder import painted
+from promptseg.jobs.answering import Answerer
+from promptseg.jobs.clerk import Clerk
+from promptseg.jobs.work import Worker
 from promptseg.requests import EverythingRequest
 from promptseg.server import keys as file_of_keys
 from promptseg.server import quotas
@@ -39,6 +44,7 @@ schemathesis.openapi.format("binary", st.sampled_from(FILES))
 IMAGE = {"type": "string", "format": "image-text"}
 POINT = {"enum": [[1, 1], [2.5, 3], [13.5, 0]]}
 BOX = {"enum": [[0, 0, 4, 4], [1.5, 2, 9, 13.25]]}
+ONE = {"points": [[1, 1]]}
 POINTS = {"type": "array", "items": POINT, "minItems": 1, "maxItems": 3}
 BOXES = {"type": "array", "items": BOX, "maxItems": 2}
 # Run lengths of an image of 2 x 2.
@@ -78,6 +84,14 @@ SURE = {
         },
     },
     "TutorialWords": {"image_base64": IMAGE, "points": POINTS, "boxes": {**BOXES, "minItems": 1}},
+    "JobBody": {
+        "inputs": {
+            "enum": [["memory://photos"], ["memory://photos/*.png", "memory://photos/1.png"]]
+        },
+        "queries": {"enum": [[{"verb": "find", "text": "red"}], [{"verb": "segment", **ONE}]]},
+        "model": {"enum": [None, "fake"]},
+        "webhook": {"type": "null"},
+    },
 }
 UNSURE = ("session", "id", "folder_image", "labels", "hint", "objects", "concepts", "exclude")
 
@@ -191,9 +205,32 @@ def _note(recorder, statuses, wrong):
 
 
 @pytest.fixture
-def service(make_service):
-    """A service that answers to the name by which it is asked in process."""
-    return make_service(hosts=("testserver",))
+def photos():
+    """Two images in a store that is in memory."""
+    memory = fsspec.filesystem("memory")
+    for number, data in enumerate(FILES):
+        memory.pipe(f"/photos/{number}.png", data)
+    yield
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def service(make_service, photos, tmp_path):
+    """A service that answers to the name by which it is asked in process, and to jobs at once."""
+    settings = {"jobs": str(tmp_path / "jobs"), "job_inputs": ("memory://photos",)}
+    made = make_service(hosts=("testserver",), max_jobs=10**6, **settings)
+    queue, answerer = made.jobs._queue, Answerer.of(made.model, max_pixels=1_000_000)
+    clerk, until = Clerk(queue), threading.Event()
+
+    def work():
+        clerk.step(until)
+        Worker(queue, answerer).work(until)
+        clerk.step(until)
+
+    # At once, for hypothesis takes what threads do with `random` meanwhile for a test's own doing.
+    queue.wake = work
+    return made
 
 
 @pytest.fixture
@@ -207,7 +244,9 @@ def document(service):
 def run(service, document, examples):
     # That a body is valid by its schema does not make it sensible: a box may have no inside, there
     # may be an image and a session, or neither. What has to be taken is tested below.
-    taken = {"positive_data_acceptance": {"expected-statuses": ["2xx", 404, 413, 415, 422, 429]}}
+    taken = {
+        "positive_data_acceptance": {"expected-statuses": ["2xx", 404, 409, 413, 415, 422, 429]}
+    }
     return tried(service, document, examples=examples, checks=taken)
 
 

@@ -23,6 +23,7 @@ from promptseg.errors import (
     SessionError,
     WeightsError,
 )
+from promptseg.jobs.ledger import JobConflictError, UnknownJobError
 from promptseg.server.app import make_app
 from promptseg.server.logs import REQUEST_ID
 from promptseg.server.problems import (
@@ -44,6 +45,7 @@ STATUSES = {
     "PromptError": 422,
     "ConfigError": 422,
     "ImageError": 422,
+    "JobError": 422,
     "OverloadedError": 503,
     "OutOfMemoryError": 503,
     "DeadlineError": 504,
@@ -56,6 +58,8 @@ def test_every_error_of_the_library_has_a_status():
         if isinstance(kind, type) and issubclass(kind, PromptsegError):
             assert status_of(kind("a")) == STATUSES.get(name, 500), name
     assert status_of(QuotaError("a")) == 429
+    assert status_of(UnknownJobError("a")) == 404
+    assert status_of(JobConflictError("a")) == 409
     assert status_of(ValueError("a")) == 500
 
 

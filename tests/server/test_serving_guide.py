@@ -67,7 +67,8 @@ def test_the_guide_can_be_typed(tmp_path):
     asking = [block for block in blocks if ADDRESS in block]
     assert len(asking) >= 3
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    with running(tmp_path) as service:
+    places = ["--jobs", str(tmp_path / "jobs"), "--job-inputs", str(tmp_path / "examples")]
+    with running(tmp_path, *places) as service:
         for block in asking:
             script = block.replace(ADDRESS, service.address).replace("curl -s", "curl -sS --fail")
             ended = subprocess.run(

@@ -14,7 +14,7 @@ import typer
 from promptseg.errors import OutputError, reason
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 Item = TypeVar("Item")
 
@@ -67,10 +67,10 @@ def problem(message: str, *, hint: str | None = None) -> None:
 
 def progress(items: Iterable[Item], *, total: int, label: str, quiet: bool) -> Iterator[Item]:
     """Pass `items` on, with a bar on stderr where that is a terminal and there is more than one."""
-    with counter(total=total, label=label, quiet=quiet) as count:
+    with counter(total=total, label=label, quiet=quiet) as advance:
         for item in items:
             yield item
-            count()
+            advance()
 
 
 @contextmanager
@@ -79,6 +79,19 @@ def counter(*, total: int, label: str, quiet: bool) -> Iterator[Callable[[], Non
     if quiet or total < 2 or not is_terminal():
         yield lambda: None
         return
+    with _bar(label, total=total, done=0) as (bar, task):
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
+def meter(label: str, *, total: int, done: int) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on the terminal; each call says how many are done by now, and of how many."""
+    with _bar(label, total=total, done=done) as (bar, task):
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _bar(label: str, *, total: int, done: int) -> Iterator[tuple[Progress, TaskID]]:
     # Here, because only a terminal needs it and loading it takes longer than the rest of `--help`.
     from rich import progress as rich
     from rich.console import Console
@@ -94,10 +107,10 @@ def counter(*, total: int, label: str, quiet: bool) -> Iterator[Callable[[], Non
         redirect_stdout=False,
         redirect_stderr=False,
     ) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(label, total=total, completed=done)
         _bars.append(bar)
         try:
-            yield lambda: bar.advance(task)
+            yield bar, task
         finally:
             _bars.remove(bar)
 

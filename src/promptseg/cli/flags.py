@@ -95,14 +95,18 @@ def of(record: type[Any], name: str) -> Callable[[Callable[..., Answer]], Callab
 
 
 def of_settings(
-    record: type[Any], name: str, *, but: Collection[str] = ()
+    record: type[Any], name: str, *, but: Collection[str] = (), only: Collection[str] = ()
 ) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
     """Give a command a flag for each setting of a record; `name` gets those given, by their names.
 
     A flag that is not given leaves the setting to the environment or a file. Settings named in
-    `but` get none: the command asks for them in another way.
+    `but` get none: the command asks for them in another way. With `only` no others get one.
     """
-    flags = [_setting(field, kind) for field, kind in _kinds(record) if field.name not in but]
+    flags = [
+        _setting(field, kind)
+        for field, kind in _kinds(record)
+        if field.name not in but and (not only or field.name in only)
+    ]
 
     def decorate(command: Callable[..., Answer]) -> Callable[..., Answer]:
         @wraps(command)

@@ -21,6 +21,7 @@ from promptseg.formats.names import PICTURES
 from promptseg.formats.outcomes import Name, OutcomeLog
 from promptseg.io import images
 from promptseg.io.files import fingerprint
+from promptseg.jobs.answering import identity_of
 from promptseg.nn.protocol import VISUAL
 from promptseg.queries import AskedImage, Question
 from promptseg.results import Masks
@@ -122,9 +123,7 @@ class Job:
 
     def tasks(self, image: AskedImage) -> list[Task]:
         """Name each question by what it is about; of what cannot be read there is no key."""
-        # What a network trusts decides where options say nothing.
-        spec = self.model.spec
-        model = f"{spec.digest} {spec.trust}"
+        model = identity_of(self.model)
         try:
             content = fingerprint(image.path)
         except ImageError:

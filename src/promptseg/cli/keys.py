@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptseg.cli import console
+from promptseg.cli.tables import aligned, moment
 from promptseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def list_(
     from promptseg.server import keys
 
     listed = keys.read(file)
-    for line in map(_line_of_json, listed) if as_json else _table(listed):
+    lines = map(_line_of_json, listed) if as_json else aligned(HEADINGS, [*map(_cells, listed)])
+    for line in lines:
         console.show(line)
 
 
@@ -129,16 +130,6 @@ def _line_of_json(key: Key) -> str:
     return json.dumps({**record, **moments})
 
 
-def _table(keys: Sequence[Key]) -> list[str]:
-    """Write keys as lines of aligned columns under headings."""
-    cells = [HEADINGS, *map(_cells, keys)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
-
-
 def _cells(key: Key) -> tuple[str, ...]:
     expires = "never" if key.expires is None else str(_moment(key.expires))
     if key.has_expired(datetime.now(timezone.utc)):
@@ -147,8 +138,5 @@ def _cells(key: Key) -> tuple[str, ...]:
     return (key.id, key.owner, str(_moment(key.created)), expires, *limits)
 
 
-def _moment(moment: datetime | None) -> str | None:
-    """Write a moment to the second, as everybody's clocks can read it."""
-    if moment is None:
-        return None
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _moment(when: datetime | None) -> str | None:
+    return None if when is None else moment(when)

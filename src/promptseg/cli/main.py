@@ -26,6 +26,8 @@ COMMANDS = {
     "find": "find",
     "everything": "everything",
     "run": "run",
+    "jobs": "jobs",
+    "worker": "worker",
     "convert": "convert",
     "annotate": "annotate",
     "serve": "serve",

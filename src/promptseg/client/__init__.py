@@ -2,7 +2,17 @@
 
 from promptseg.client.batches import Limits
 from promptseg.client.client import Client
+from promptseg.client.jobs import JobAnswer, Jobs, JobStatus
 from promptseg.client.session import Session
 from promptseg.client.wire import Progress, ServedModel
 
-__all__ = ["Client", "Limits", "Progress", "ServedModel", "Session"]
+__all__ = [
+    "Client",
+    "JobAnswer",
+    "JobStatus",
+    "Jobs",
+    "Limits",
+    "Progress",
+    "ServedModel",
+    "Session",
+]

@@ -18,6 +18,7 @@ from promptseg.client.batches import (
     parts_of,
 )
 from promptseg.client.connection import Body, Connection
+from promptseg.client.jobs import Jobs
 from promptseg.client.session import Session
 from promptseg.client.uploads import upload_of
 from promptseg.client.wire import Progress, ServedModel
@@ -174,6 +175,11 @@ class Client:
         for query in batch.queries:
             wire.check(query.options, query.asked)
         return self._stream([(each.image, tuple(each.queries)) for each in batch.images])
+
+    @property
+    def jobs(self) -> Jobs:
+        """The caller's jobs: very many images that the service can read, without waiting."""
+        return Jobs(self._connection)
 
     def models(self) -> tuple[ServedModel, ...]:
         """Say which models the service answers with."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.client import wire
-from promptseg.client.events import Event, events
+from promptseg.client.events import Event, events, lines
 from promptseg.errors import (
     AccessError,
     ConfigError,
@@ -115,7 +115,7 @@ class Connection:
             return wire.parsed(content)
 
     @contextmanager
-    def stream(self, method: str, path: str, body: Body) -> Iterator[Iterator[Event]]:
+    def stream(self, method: str, path: str, body: Body = NOTHING) -> Iterator[Iterator[Event]]:
         """Ask, and hand out events as they come; leaving the block tells the service to stop.
 
         Raises:
@@ -125,6 +125,16 @@ class Connection:
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise wire.nonsense("it is no stream of events")
             yield self._events(response)
+
+    @contextmanager
+    def lines(self, path: str) -> Iterator[Iterator[bytes]]:
+        """Get something, and hand out its lines as they come.
+
+        Raises:
+            PromptsegError: as `ask`.
+        """
+        with self._answered("GET", path, NOTHING, "*/*") as response:
+            yield self._lines(response)
 
     def status(self, path: str) -> int:
         """Ask once, and return only the status of the answer.
@@ -148,6 +158,10 @@ class Connection:
                 if event.kind == "error":
                     raise _problem(response.status_code, event.data, None)
                 yield event
+
+    def _lines(self, response: httpx.Response) -> Iterator[bytes]:
+        with self._failures():
+            yield from lines(response.iter_bytes())
 
     @contextmanager
     def _answered(

@@ -20,7 +20,7 @@ class Event(NamedTuple):
 def events(chunks: Iterable[bytes]) -> Iterator[Event]:
     """Take events out of the pieces of a body, wherever it is cut; one without its end is none."""
     kind, data = "message", list[bytes]()
-    for line in _lines(chunks):
+    for line in lines(chunks):
         if not line:
             if data:
                 yield Event(kind, b"\n".join(data))
@@ -35,8 +35,11 @@ def events(chunks: Iterable[bytes]) -> Iterator[Event]:
             data.append(value)
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Take lines out of pieces; a long one is put together once, not again for every piece."""
+def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Take lines out of pieces; a long one is put together once, not again for every piece.
+
+    What stands after the last end of a line is none.
+    """
     begun: list[bytes] = []
     for chunk in chunks:
         first, *others = chunk.split(b"\n")

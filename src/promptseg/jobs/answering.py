@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,9 @@ from promptseg.shapes import ImageArray
 LINES = "jsonl"
 # What an image in a store is taken to be, 16 megapixels, as to look at its header takes a while.
 STORED_BYTES = 3 * 16 * 10**6
+# What some systems take for a folder or a drive in the name of a file, and as many bytes of a name
+# as leave room for an ending and a number.
+UNSAFE, STEM_BYTES = re.compile(r"[\\:]"), 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +112,13 @@ class Answering:
     def weigh(self, task: Task) -> int:
         """Return the bytes that an image will take, about."""
         address = task.claimed.item.image
-        return STORED_BYTES if protocol_of(address) else decoded_bytes(local_path(address))
+        if protocol_of(address):
+            return STORED_BYTES
+        # A disk may hang here as it may anywhere.
+        self.in_hand.begin(task)
+        weight = decoded_bytes(local_path(address))
+        self.in_hand.rest(task)
+        return weight
 
     def read(self, task: Task) -> Look:
         """Read an image, of which the same bytes are named and decoded."""
@@ -210,7 +220,7 @@ class Answering:
         claim, claimed = look.task
         kept: dict[str, str] = {}
         name = name_of(claimed.item)
-        stem = Path(name).stem
+        stem = stem_of(name)
         for kind in map(Format, claim.asked.formats):
             ending = KINDS[kind].ending
             if not ending:  # one file of all images, which is made where they are fetched
@@ -234,6 +244,12 @@ class Answering:
 def name_of(item: Item) -> str:
     """Return the name of an image's file."""
     return item.image.rpartition("/")[2] or item.image
+
+
+def stem_of(name: str) -> str:
+    """Return what the files of an image's formats are called, which any system can write."""
+    stem = UNSAFE.sub("_", Path(name).stem)
+    return stem.encode()[:STEM_BYTES].decode(errors="ignore")
 
 
 def whole(address: str) -> bytes:
@@ -264,17 +280,3 @@ def _state(address: str) -> tuple[int, ...]:
         return ()
     state = local_path(address).stat()
     return state.st_size, state.st_mtime_ns, state.st_ino
-
-
-def check(formats: Sequence[str]) -> None:
-    """Refuse formats that no job can write.
-
-    Raises:
-        JobError: one is unknown, or is drawn on all photos together.
-    """
-    known = [each.value for each in Format if each is not Format.SHEET]
-    for name in formats:
-        if name not in known:
-            raise JobError(
-                f"`formats` of a job has no `{name:.40}`", hint=f"It has {', '.join(known)}"
-            )

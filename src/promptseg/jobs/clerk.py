@@ -60,17 +60,19 @@ class Clerk:
         found: list[Item] = []
         told = time.monotonic()
         try:
-            for number, item in enumerate(items(listing.asked, problems)):
-                if number >= listing.known:
-                    found.append(item)
-                late = time.monotonic() - told > self._lease / HOLD_AGAIN
-                if len(found) >= PORTION or late:
-                    if until.is_set():
-                        ledger.release(listing)
-                        return
-                    if not ledger.add(listing, found, seconds=self._lease):
-                        return
-                    found, told = [], time.monotonic()
+            # Held also where folders are gone through for long and have no image.
+            with held(lambda seconds: ledger.add(listing, (), seconds=seconds), self._lease):
+                for number, item in enumerate(items(listing.asked, problems)):
+                    if number >= listing.known:
+                        found.append(item)
+                    late = time.monotonic() - told > self._lease / HOLD_AGAIN
+                    if len(found) >= PORTION or late:
+                        if until.is_set():
+                            ledger.release(listing)
+                            return
+                        if not ledger.add(listing, found, seconds=self._lease):
+                            return
+                        found, told = [], time.monotonic()
         except PromptsegError:
             ledger.release(listing)
             raise
@@ -83,16 +85,16 @@ class Clerk:
             logger.info("job %s: all of its images are listed", listing.job)
 
     def _report(self, reporting: Reporting) -> None:
-        """Write the manifest and the report of a job, and tell its end to who wants to know."""
+        """Write the manifest and the report of a job, and tell its end to who wants to know.
+
+        Where that fails it is not given back: it is tried again when the claim on it has run out,
+        and other jobs go on meanwhile.
+        """
         queue = self._queue
-        try:
-            with held(lambda seconds: queue.ledger.extend(reporting, seconds), self._lease):
-                manifest.write(queue.ledger, queue.store, reporting.job)
-                status = queue.ledger.status(reporting.job)
-                self._tell_end(status)
-        except BaseException:
-            queue.ledger.release(reporting)
-            raise
+        with held(lambda seconds: queue.ledger.extend(reporting, seconds), self._lease):
+            manifest.write(queue.ledger, queue.store, reporting.job)
+            status = queue.ledger.status(reporting.job)
+            self._tell_end(status)
         if queue.ledger.reported(reporting):
             logger.info("job %s: %s", status.id, status.state.value)
 

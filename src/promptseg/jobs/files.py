@@ -120,6 +120,8 @@ class LocalFiles:
         """Open a file, as `Files.open`."""
         path = local_path(address)
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ValueError("it is a pipe or a device")  # of which no end may come
             return path.open("rb")
         except FileNotFoundError:
             raise JobError(f"there is no file `{path}`") from None

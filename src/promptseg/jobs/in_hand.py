@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import NamedTuple
 
 from promptseg.errors import PromptsegError
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 # A claim is held anew after a third of its time, so that two attempts at it may fail.
 HOLD_AGAIN = 3
+FAULT = "its worker failed unexpectedly, and the worker's log says how"
 # How often images are looked at that may have taken too long, in seconds.
 LOOK_EVERY = 0.5
 
@@ -67,12 +69,21 @@ class InHand:
         self._holder.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Give back what has not ended."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give back what has not ended; with a reason where a fault ended it.
+
+        Without one the image that brings the fault about would be tried for ever.
+        """
         self._is_over.set()
         self._holder.join()
+        is_fault = isinstance(error, Exception) and not isinstance(error, PromptsegError)
         for held in self._all():
-            self._give_back(held)
+            self._give_back(held, FAULT if is_fault else None)
 
     def __bool__(self) -> bool:
         return bool(self._held)
@@ -90,7 +101,8 @@ class InHand:
         """
         with self._lock:
             held = self._held[task.claim.token]
-            held.began[task.claimed.number] = time.monotonic()
+            if not held.is_lost:
+                held.began[task.claimed.number] = time.monotonic()
             return not held.is_lost
 
     def rest(self, task: Task) -> None:

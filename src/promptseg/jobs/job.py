@@ -45,6 +45,9 @@ class Job:
     many `attempts`; one may take `item_seconds`, all together `seconds`. What came of a job is kept
     for `keep_seconds` after its end. Two jobs of one `key` are the same. `webhook` is told the end.
 
+    Nothing is read but what lies `within` these folders and addresses, if there are any: images,
+    files of queries, and masks, whatever names them or leads to them.
+
     Raises:
         JobError: something is missing, of another kind, or out of range.
     """
@@ -60,12 +63,14 @@ class Job:
     keep_seconds: float | None = 7 * DAY
     key: str | None = None
     webhook: str | None = None
+    within: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, kind, what in (
             ("inputs", str, "texts"),
             ("queries", Mapping, "objects"),
             ("formats", str, "texts"),
+            ("within", str, "texts"),
         ):
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, Sequence):

@@ -22,6 +22,14 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 
 
+class UnknownJobError(JobError):
+    """There is no such job, or it is another owner's."""
+
+
+class JobConflictError(JobError):
+    """A job stands otherwise than it would have to."""
+
+
 class Item(NamedTuple):
     """One image of a job, as its inputs name it, and its own queries if it has some.
 
@@ -258,18 +266,18 @@ def pause(attempts: int) -> float:
 
 def used(key: str, job: str) -> JobError:
     """Return the error of a key that another job has."""
-    return JobError(
+    return JobConflictError(
         f"the key `{key}` was used for another job, `{job}`", hint="Give each job a key of its own"
     )
 
 
 def not_ended(job: str) -> JobError:
     """Return the error of a job that cannot be dropped yet."""
-    return JobError(f"the job `{job}` has not ended", hint="Cancel it first")
+    return JobConflictError(f"the job `{job}` has not ended", hint="Cancel it first")
 
 
 def unknown(job: str) -> JobError:
     """Return the error of a job that is not there, or is another owner's."""
-    return JobError(
+    return UnknownJobError(
         f"there is no job `{job:.80}`", hint="`promptseg jobs list` names those there are"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
@@ -15,6 +15,7 @@ from promptseg.jobs.files import Files, Kind, files_at
 from promptseg.jobs.job import Job
 from promptseg.jobs.ledger import Item
 from promptseg.jobs.walking import Pattern
+from promptseg.jobs.within import FilesWithin, require_within
 from promptseg.queries import LINE_HINT, Question, lines, parse, understand
 
 QUERIES = ".jsonl"
@@ -54,10 +55,6 @@ class Named(NamedTuple):
         """Whether it is a file of queries."""
         return self.address.lower().endswith(QUERIES)
 
-    def covers(self, address: str, files: Files) -> bool:
-        """Whether it stands for an image."""
-        return address == self.address and not self.has_queries
-
 
 Source: TypeAlias = Named | Pattern
 
@@ -71,36 +68,45 @@ def items(job: Job, problems: Problems) -> Iterator[Item]:
 
     A folder stands for the images directly in it, `folder/**` for those of all its folders too. A
     file that is named is taken as it is. Paths are those of this process: relative ones depend on
-    its folder.
+    its folder. What does not lie `within` the job's bounds is a problem, and is not looked at.
     """
     try:
         is_asked = bool(questions_of(job, Item("")))
     except PromptsegError as error:
         problems.add(f"the queries of the job: {error}")
         return
-    before: list[Source] = []
+    named: set[Named] = set()
+    patterns: list[Pattern] = []
     for number, written in enumerate(job.inputs, start=1):
         try:
-            files = files_at(written)
+            files = FilesWithin(files_at(written), job.within)
             source = _source(written, files)
         except PromptsegError as error:
             # Without the input itself: an address that is refused may have a key in it.
             problems.add(f"input {number}: {error}")
             continue
         if isinstance(source, Named) and source.has_queries:
-            if source not in before:
-                yield from _lines(source.address, files, problems, is_asked=is_asked)
+            if source not in named:
+                yield from _lines(source.address, files, problems, job.within, is_asked=is_asked)
         elif not is_asked:
             problems.add(f"nothing is asked about `{written}`: the job has no `queries`")
         else:
             for image in _images(source, files, problems, written):
-                if any(each.covers(image, files) for each in before):
+                if Named(image) in named or any(each.covers(image, files) for each in patterns):
+                    continue
+                try:
+                    require_within(image, job.within)
+                except JobError as error:
+                    problems.add(str(error))
                     continue
                 if _spelt(image) == image:
                     yield Item(image)
                 else:
                     problems.add(f"the name of `{image}` is no text in UTF-8")
-        before.append(source)
+        if isinstance(source, Named):
+            named.add(source)
+        else:
+            patterns.append(source)
 
 
 def questions_of(job: Job, item: Item) -> list[Question]:
@@ -108,9 +114,16 @@ def questions_of(job: Job, item: Item) -> list[Question]:
 
     Raises:
         PromptError: one of them makes no sense.
+        JobError: the image, or the mask of a query, does not lie within the job's bounds.
     """
     said = job.queries if item.queries is None else item.queries
-    return understand(said, Path())
+    questions = understand(said, Path())
+    if item.image:
+        require_within(item.image, job.within)
+    for question in questions:
+        if question.mask is not None:
+            require_within(str(question.mask), job.within)
+    return questions
 
 
 def _source(written: str, files: Files) -> Source:
@@ -144,14 +157,16 @@ def _images(source: Source, files: Files, problems: Problems, written: str) -> I
         problems.add(f"the folder `{written}` has no images; `{beneath}` looks beneath it too")
 
 
-def _lines(address: str, files: Files, problems: Problems, *, is_asked: bool) -> Iterator[Item]:
+def _lines(
+    address: str, files: Files, problems: Problems, within: Sequence[str], *, is_asked: bool
+) -> Iterator[Item]:
     """Go through a file of queries; a line that makes no sense is a problem."""
     has_lines = False
     try:
         with files.open(address) as file:
             for number, content in lines(file):
                 try:
-                    item = _item(content, address)
+                    item = _item(content, address, within)
                 except PromptsegError as error:
                     problems.add(f"{address}, line {number}: {error}")
                 else:
@@ -168,7 +183,7 @@ def _lines(address: str, files: Files, problems: Problems, *, is_asked: bool) ->
             problems.add(f"`{address}` asks nothing")
 
 
-def _item(content: bytes, address: str) -> Item:
+def _item(content: bytes, address: str, within: Sequence[str]) -> Item:
     """Check a line, and find its image and the masks of its queries from where its file is."""
     line = parse(content)
     understand(line.queries, Path())
@@ -176,6 +191,8 @@ def _item(content: bytes, address: str) -> Item:
     if _spelt(image) != image:
         raise PromptError("`image` is no text in UTF-8", hint=LINE_HINT)
     queries = tuple(_with_mask(query, address) for query in line.queries)
+    for named in (image, *(query["mask"] for query in queries if "mask" in query)):
+        require_within(named, within)
     return Item(image, queries or None)
 
 

@@ -9,12 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from promptseg.errors import JobError, OutputError, reason
 from promptseg.formats.outcomes import FILE_NAME
-from promptseg.io.files import fingerprint, write_atomically
+from promptseg.io.files import fingerprint, write_atomically, write_text
+from promptseg.jobs import documents
 from promptseg.jobs.ledger import Entry, Ledger, Status
 from promptseg.jobs.store import Store, digest_of
 
 MANIFEST = "manifest.jsonl"
 REPORT = "report.txt"
+JOB = "job.json"
 ELSEWHERE = "Choose another folder with `-o`, or move that file away"
 
 
@@ -67,47 +69,58 @@ def report(status: Status, entries: Iterator[Entry]) -> Iterator[bytes]:
 
 
 def fetch(ledger: Ledger, store: Store, job: str, folder: str | Path) -> Iterator[Path]:
-    """Bring what came of a job into a folder, and hand out each file as soon as it is there.
+    """Bring what has come of a job into a folder, and hand out each file as soon as it is there.
 
     `results.jsonl` has the answers, as `promptseg run` writes them; files of formats have their
-    names for people. Nothing is written over: what is there and the same is left as it is, so that
-    fetching again goes on where it ended. Where two images would have a file of one name, the later
-    has its number in the job in it.
+    names for people; `report.txt` says how it went, and `job.json` whose folder this is. Fetching
+    again brings what has come since, and leaves what is there. Where two images would have a file
+    of one name, one of them has its number in the job in it. Images are not needed.
 
     Raises:
         JobError: there is no such job, or a result is gone or cannot be read.
-        OutputError: a file cannot be written, or the folder has the answers of another run.
+        OutputError: a file cannot be written, or the folder has files of another run.
+        MaskError: masks of an image do not fit each other, as it changed meanwhile.
     """
     folder = Path(folder)
-    ledger.status(job)
+    status = ledger.status(job)
+    formats = status.job.formats
+    _require_own(folder, job, [FILE_NAME, REPORT, *documents.names(formats).values()])
+    write_text(folder / JOB, json.dumps(status.as_json(), indent=2) + "\n")
     results = folder / FILE_NAME
-    if results.exists():
-        _require_same(results, _answers(store, ledger.entries(job)))
-    else:
-        write_atomically(
-            results, lambda file: file.writelines(_answers(store, ledger.entries(job)))
-        )
-    yield results
+    yield write_atomically(
+        results, lambda file: file.writelines(_answers(store, ledger.entries(job)))
+    )
     for entry in ledger.entries(job):
         for name, stored in entry.outcome.files.items():
             yield _bring(store, stored, folder / _safe(name), entry.number)
+    yield from documents.write(formats, results, folder)
+    yield write_atomically(
+        folder / REPORT, lambda file: file.writelines(report(status, ledger.entries(job)))
+    )
+
+
+def _require_own(folder: Path, job: str, names: list[str]) -> None:
+    """Refuse a folder that has files of another job, or of a run."""
+    try:
+        said = json.loads((folder / JOB).read_bytes())
+    except FileNotFoundError:
+        if taken := next((name for name in names if (folder / name).exists()), None):
+            raise OutputError(
+                f"`{folder / taken}` is there, and is not of this job", hint=ELSEWHERE
+            ) from None
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"cannot read `{folder / JOB}`: {reason(error)}", hint=ELSEWHERE
+        ) from error
+    if not isinstance(said, dict) or said.get("id") != job:
+        raise OutputError(f"`{folder}` has what came of another job", hint=ELSEWHERE)
 
 
 def _answers(store: Store, entries: Iterator[Entry]) -> Iterator[bytes]:
     for entry in entries:
         if entry.outcome.result is not None:
             yield store.read(entry.outcome.result)
-
-
-def _require_same(path: Path, parts: Iterator[bytes]) -> None:
-    """Refuse a file that is there and not what would be written; one part in memory at a time."""
-    try:
-        with path.open("rb") as file:
-            is_same = all(file.read(len(part)) == part for part in parts) and not file.read(1)
-    except OSError as error:
-        raise OutputError(f"cannot read `{path}`: {reason(error)}", hint=ELSEWHERE) from error
-    if not is_same:
-        raise OutputError(f"`{path}` has other answers than this job", hint=ELSEWHERE)
 
 
 def _bring(store: Store, stored: str, path: Path, number: int) -> Path:

@@ -126,6 +126,8 @@ def run(
 def decoded_bytes(path: Path) -> int:
     """Return what an image will take, by its header, else by its file; 0 where there is none."""
     try:
+        if not path.is_file():  # what a pipe says can be read once, by whoever decodes it
+            return 0
         with images.open_file(path) as file:
             size = stated_size(file.read(HEADER_BYTES))
             return 3 * size.height * size.width

@@ -91,9 +91,9 @@ class Queue:
         Those of this machine look for themselves; so do others, a little later, where it is lost.
         """
         if self.is_shared:
-            from promptseg.jobs import celery_app
+            from promptseg.jobs.celery_app import wake
 
-            celery_app.wake(self.jobs, self.name)
+            wake(self.jobs, self.name)
 
     def _open(self) -> Ledger:
         if self.is_shared:

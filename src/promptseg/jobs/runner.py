@@ -24,7 +24,8 @@ SOON, LATER = 1.0, 30.0
 class Runner:
     """Threads that work on a queue, from `start` to `stop`; without an `answerer` on no images.
 
-    Trouble with the ledger or the store, such as a full disk, is logged, and it is tried again.
+    Trouble with the ledger or the store, such as a full disk, is logged and told to `on_failure`,
+    and it is tried again.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class Runner:
         tell: Tell | None = None,
         lease: float = LEASE,
         on_hang: Callable[[], object] = end_process,
+        on_failure: Callable[[], object] = int,
     ) -> None:
         self._queue = queue
+        self._on_failure = on_failure
         self._model = None if answerer is None else answerer.model
         self._until = threading.Event()
         clerk = Clerk(queue, tell=tell, lease=lease)
@@ -78,10 +81,13 @@ class Runner:
             try:
                 wait = 0.0 if step() else LOOK_EVERY
                 pause = SOON
-            except PromptsegError as error:
-                logger.error("jobs wait for %g s: %s", pause, error)
-                wait, pause = pause, min(2 * pause, LATER)
-            except Exception:
-                logger.exception("work on jobs failed, and goes on in %g s", pause)
+            except Exception as error:
+                if self._until.is_set():  # it was ended unfinished
+                    return
+                self._on_failure()
+                if isinstance(error, PromptsegError):
+                    logger.error("jobs wait for %g s: %s", pause, error)
+                else:
+                    logger.exception("work on jobs failed, and goes on in %g s", pause)
                 wait, pause = pause, min(2 * pause, LATER)
             self._until.wait(wait)

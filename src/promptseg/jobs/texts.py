@@ -62,7 +62,8 @@ def status_of(row: Row) -> Status:
         job=job_of(row["asked"]),
         state=_state_of(row),
         is_listed=bool(row["is_listed"]),
-        is_reported=bool(row["is_reported"]),
+        # What was reported before it was tried again was another end.
+        is_reported=bool(row["is_reported"]) and row["ended"] is not None,
         submitted=row["submitted"],
         started=row["started"],
         ended=row["ended"],

@@ -35,6 +35,7 @@ TAGS = [
     {"name": "sessions", "description": "One image, refined step by step."},
     {"name": "annotator", "description": "What the page at `/` stands on."},
     {"name": "batch", "description": "Many images, many questions."},
+    {"name": "jobs", "description": "Very many images, answered while nobody waits."},
     {"name": "adapters", "description": "The shapes that other tools speak."},
     {"name": "service", "description": "What runs here, and how it does."},
 ]

@@ -151,19 +151,20 @@ async def unless_refused(work: asyncio.Task[Any]) -> None:
 class EventResponse(Response):
     """A stream of the events of some work, each sent as it comes, and comments while none does.
 
-    An error is its last event. A stream that ends, however it does, ends the work.
+    An error is its last event. A stream that ends, however it does, ends the work, if it has some.
     """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, source: Source, work: asyncio.Task[Any]) -> None:
+    def __init__(self, source: Source, work: asyncio.Task[Any] | None = None) -> None:
         super().__init__(headers=HEADERS)
         # What is not known beforehand is not said.
         del self.headers["content-length"]
         self._source = source
         self._work = work
         # Asked in any case, for an error that nobody has waited for is reported as a fault.
-        work.add_done_callback(lambda work: work.cancelled() or work.exception())
+        if work is not None:
+            work.add_done_callback(lambda work: work.cancelled() or work.exception())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it all."""
@@ -178,7 +179,8 @@ class EventResponse(Response):
         except (ClientDisconnect, OSError):
             logger.info("a caller left a stream of events")
         finally:
-            self._work.cancel()
+            if self._work is not None:
+                self._work.cancel()
             await self._source.aclose()
 
     async def _begin(self, send: Send) -> None:

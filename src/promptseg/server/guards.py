@@ -53,6 +53,7 @@ ALWAYS = {
 LATER = "Ask again after the seconds in `Retry-After`"
 # So many posts for each that may wait for the model: others come in, are decoded or written.
 UNANSWERED = 4
+SENT = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-ID")
 HSTS = "max-age=31536000"
 # A body comes at this many bytes a second or more, but for the first seconds: Apache's
 # mod_reqtimeout has these by default.
@@ -70,7 +71,7 @@ def guarded(app: ASGIApp, service: Service) -> ASGIApp:
             app,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            allow_headers=SENT,
             expose_headers=["Location", "Retry-After", "Server-Timing", "X-Request-ID"],
         )
     app = Sites(app, origins)

@@ -17,8 +17,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 import promptseg
+from promptseg.jobs.job import State
 
 if TYPE_CHECKING:
+    from promptseg.server.jobs import Counts
     from promptseg.server.service import Service
 
 # From a click that is answered from kept features to a long search, in seconds.
@@ -77,6 +79,11 @@ class Metrics:
         self.in_flight = Gauge(
             "promptseg_in_flight", "Requests not answered yet.", registry=self.registry
         )
+        self._job_failures = Counter(
+            "promptseg_job_failures_total",
+            "Times work on jobs failed, and was tried again.",
+            registry=self.registry,
+        )
         for stage in STAGES:
             self._stages.labels(stage)
 
@@ -96,9 +103,14 @@ class Metrics:
         """Count a request that was refused unread."""
         self._refused.inc()
 
-    def render(self, service: Service) -> bytes:
+    def job_failed(self) -> None:
+        """Count that work on jobs failed, where it is no image's fault."""
+        self._job_failures.inc()
+
+    def render(self, service: Service, jobs: Counts | None = None) -> bytes:
         """Write down all that was counted, and how things stand at the moment."""
-        return generate_latest(self.registry) + generate_latest(_Now(service))
+        said = generate_latest(self.registry) + generate_latest(_Now(service))
+        return said if jobs is None else said + generate_latest(_OfJobs(jobs))
 
 
 class _Now(Collector):
@@ -125,6 +137,25 @@ class _Now(Collector):
         version = GaugeMetricFamily("promptseg_info", "What runs.", labels=["version"])
         version.add_metric([promptseg.__version__], 1)
         yield version
+
+
+class _OfJobs(Collector):
+    """How jobs stand."""
+
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text, by_state in (
+            ("jobs", "Jobs that are kept.", self.counts.jobs),
+            ("job_images", "Images of jobs that are kept.", self.counts.images),
+        ):
+            gauge = GaugeMetricFamily(f"promptseg_{name}", text, labels=["state"])
+            for state in State:
+                gauge.add_metric([state.value], by_state[state])
+            yield gauge
+        oldest = self.counts.oldest_seconds
+        yield _gauge("jobs_oldest_seconds", "How long the oldest job waits.", oldest)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -26,12 +26,14 @@ from promptseg.errors import (
     ImageError,
     ImageFormatError,
     ImageSizeError,
+    JobError,
     OutOfMemoryError,
     OverloadedError,
     PromptError,
     PromptsegError,
     SessionError,
 )
+from promptseg.jobs.ledger import JobConflictError, UnknownJobError
 from promptseg.server.folder import AbsentError, ReadOnlyError, UnwrittenError
 from promptseg.server.logs import REQUEST_ID
 from promptseg.server.quotas import QuotaError
@@ -49,11 +51,14 @@ STATUS: dict[type[PromptsegError], int] = {
     ReadOnlyError: 403,
     SessionError: 404,
     AbsentError: 404,
+    UnknownJobError: 404,
+    JobConflictError: 409,
     ImageSizeError: 413,
     ImageFormatError: 415,
     MediaTypeError: 415,
     PromptError: 422,
     ConfigError: 422,
+    JobError: 422,
     ImageError: 422,
     QuotaError: 429,
     OverloadedError: 503,
@@ -66,6 +71,7 @@ MEANING = {
     403: "Pages of the site from which this is asked may not; or the folder is read-only.",
     404: "There is no such thing.",
     405: "This address has no such method.",
+    409: "It cannot be as things stand, such as to drop a job that has not ended.",
     412: "It was changed by someone else; what is there now comes back.",
     413: "The body or its image is too large.",
     415: "The body, or its image, is of a kind that is not read.",

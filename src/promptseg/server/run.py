@@ -27,6 +27,7 @@ from PIL import Image
 import promptseg
 from promptseg.engine.scheduler import QueueLimits, Scheduler
 from promptseg.errors import ConfigError, PromptError, reason
+from promptseg.jobs.queue import Queue
 from promptseg.options import EverythingOptions
 from promptseg.prompts import Points
 from promptseg.requests import EverythingRequest, FindRequest, Request, SegmentRequest
@@ -35,6 +36,7 @@ from promptseg.server.app import make_app
 from promptseg.server.connections import IDLE_SECONDS, Connection
 from promptseg.server.decoder import Decoder
 from promptseg.server.guards import guarded
+from promptseg.server.jobs import Jobs
 from promptseg.server.keys import Keys
 from promptseg.server.metrics import Metrics
 from promptseg.server.pictures import Pictures
@@ -103,11 +105,14 @@ def build(settings: ServerSettings) -> Service:
     """Load the model and all that its callers share.
 
     Raises:
-        ConfigError: an unknown model or device, or keys that cannot be read.
+        ConfigError: an unknown model or device, keys that cannot be read, or settings of jobs that
+            do not go together.
+        JobError, OutputError, MissingExtraError: as `Queue`.
         WeightsError, OutOfMemoryError: as `promptseg.load`.
     """
     metrics = Metrics()
     keys = Keys(settings.keys) if settings.keys else None
+    queue = None if settings.jobs is None else Queue.of(settings)
     load = partial(
         promptseg.load,
         settings.model,
@@ -121,10 +126,14 @@ def build(settings: ServerSettings) -> Service:
         max_pixels=settings.max_pixels,
         seconds=settings.decode_seconds,
     )
+    scheduler = model.scheduler(limits_of(settings), on_batch=metrics.batch)
+    jobs = None
+    if queue is not None:
+        jobs = Jobs(queue, settings, model=model, scheduler=scheduler, failed=metrics.job_failed)
     return Service(
         settings=settings,
         model=model,
-        scheduler=model.scheduler(limits_of(settings), on_batch=metrics.batch),
+        scheduler=scheduler,
         pictures=Pictures(decoder, max_bytes=settings.picture_bytes),
         sessions=Sessions(
             settings.max_sessions, settings.session_seconds, max_bytes=settings.picture_bytes
@@ -132,6 +141,7 @@ def build(settings: ServerSettings) -> Service:
         keys=keys,
         quotas=Quotas(rate=settings.rate),
         metrics=metrics,
+        jobs=jobs,
     )
 
 
@@ -263,6 +273,9 @@ class _Server(uvicorn.Server):
         """Let go of listeners, then of connections once they are idle, then of all the rest."""
         service, settings = self._service, self._service.settings
         logger.info("draining")
+        if service.jobs is not None:
+            # What callers have asked needs the model now; these can go on elsewhere, or later.
+            await asyncio.to_thread(service.jobs.stop)
         drained = self._told + settings.drain_seconds
         await asyncio.sleep(_left(drained))
         self._take_last(sockets or [])
@@ -275,6 +288,8 @@ class _Server(uvicorn.Server):
             each.cancel()
         await asyncio.to_thread(service.scheduler.close, seconds=_left(until))
         await service.pictures.close()
+        if service.jobs is not None:
+            service.jobs.close()
         self._warming.cancel()
         logger.info("ended")
 
@@ -300,6 +315,8 @@ class _Server(uvicorn.Server):
             return
         if self._service.phase == "starting":
             self._service.phase = "ready"
+            if self._service.jobs is not None:
+                self._service.jobs.start()
             logger.info("ready after %.1f s of warming up", time.monotonic() - began)
 
     def _take_last(self, sockets: list[socket.socket]) -> None:

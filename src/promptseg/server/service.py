@@ -7,6 +7,7 @@ from typing import Literal
 
 from promptseg.api import Model
 from promptseg.engine.scheduler import Scheduler
+from promptseg.server.jobs import Jobs
 from promptseg.server.keys import Keys
 from promptseg.server.metrics import Metrics
 from promptseg.server.pictures import Pictures
@@ -19,7 +20,10 @@ Phase = Literal["starting", "ready", "draining"]
 
 @dataclass(kw_only=True)
 class Service:
-    """One model and all that its callers share; `phase` says whether more may be asked."""
+    """One model and all that its callers share; `phase` says whether more may be asked.
+
+    `jobs` is None where no jobs are kept.
+    """
 
     settings: ServerSettings
     model: Model
@@ -29,4 +33,5 @@ class Service:
     keys: Keys | None
     quotas: Quotas
     metrics: Metrics
+    jobs: Jobs | None = None
     phase: Phase = "starting"

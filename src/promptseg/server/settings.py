@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from promptseg.errors import ConfigError
+from promptseg.jobs.addresses import local_path, protocol_of
 from promptseg.options.checks import require_count, require_number, require_one_of
 from promptseg.settings import Settings
 
@@ -28,6 +29,7 @@ COUNTS = {
     "decoders": 0,
     "picture_bytes": 0,
     "max_sessions": 0,
+    "max_jobs": 1,
 }
 
 
@@ -83,7 +85,9 @@ class ServerSettings(Settings):
         default=1000, metadata={"help": "Most points, or example boxes, of one object or concept."}
     )
     max_images: int = field(default=32, metadata={"help": "Most images of one batch."})
-    max_queries: int = field(default=256, metadata={"help": "Most queries of one batch."})
+    max_queries: int = field(
+        default=256, metadata={"help": "Most queries of one batch, or of one job."}
+    )
     max_seconds: float = field(
         default=120.0, metadata={"help": "Longest that a request may take, waiting included."}
     )
@@ -127,6 +131,22 @@ class ServerSettings(Settings):
         default=None,
         metadata={"help": "Folder of images for the annotator, which keeps what is drawn there."},
     )
+    job_inputs: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Folders, or addresses of stores, in which the inputs of callers' jobs may lie."
+        },
+    )
+    max_jobs: int = field(
+        default=16, metadata={"help": "Most jobs of one caller that have not ended."}
+    )
+    work_on_jobs: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Answer images of jobs in the service itself. [default: yes for a folder, no "
+            "for a Redis]"
+        },
+    )
     labels: tuple[str, ...] = field(
         default=(),
         metadata={"help": "Labels that the annotator begins with, or several: a,b,c."},
@@ -148,10 +168,26 @@ class ServerSettings(Settings):
         require_one_of(self, "log_format", ("text", "json"))
         for proxy in self.proxies:
             _require_network(proxy)
+        for place in self.job_inputs:
+            _require_place(place)
+        if self.work_on_jobs and self.jobs is None:
+            raise ConfigError(
+                "`work_on_jobs` is about jobs, and it is not said where these are kept",
+                hint="Name a folder, or a Redis, with `jobs`",
+            )
         if (self.certificate is None) != (self.certificate_key is None):
             raise ConfigError(
                 "`certificate` and `certificate_key` go together", hint="Give both, or neither"
             )
+
+
+def _require_place(place: str) -> None:
+    """Refuse what would be another folder for a worker that was started elsewhere."""
+    if protocol_of(place) is None and not local_path(place).is_absolute():
+        raise ConfigError(
+            f"`job_inputs` are whole paths or addresses of stores, got `{place}`",
+            hint="As in /data/photos or s3://bucket/photos",
+        )
 
 
 def _require_network(proxy: str) -> None:

@@ -89,9 +89,10 @@ async def kserve_model(http: Request, name: str, caller: Known) -> dict[str, Any
     },
 )
 async def metrics(http: Request, caller: Known) -> Response:
-    """Latencies by stage, what waits, sizes of batches, hits of the cache, memory."""
+    """Latencies by stage, what waits, sizes of batches, hits of the cache, jobs, memory."""
     service = _service(http)
-    return Response(service.metrics.render(service), media_type=CONTENT_TYPE_LATEST)
+    jobs = None if service.jobs is None else await service.jobs.counts()
+    return Response(service.metrics.render(service, jobs), media_type=CONTENT_TYPE_LATEST)
 
 
 def _require_model(http: Request, name: str) -> None:
