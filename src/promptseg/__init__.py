@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from promptseg.errors import (
         AccessError,
         ConfigError,
+        CutShortError,
         DeadlineError,
         ImageError,
         ImageFormatError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         QueryError,
         ServiceError,
         SessionError,
+        VideoError,
         WeightsError,
     )
     from promptseg.geometry import Box, Size
@@ -53,6 +55,7 @@ __all__ = [
     "Box",
     "Concept",
     "ConfigError",
+    "CutShortError",
     "DeadlineError",
     "EverythingOptions",
     "EverythingRequest",
@@ -84,6 +87,7 @@ __all__ = [
     "Size",
     "TidyOptions",
     "Tiling",
+    "VideoError",
     "WeightsError",
     "__version__",
     "detect_overlaps",
@@ -100,6 +104,7 @@ _HOMES = {
     "errors": (
         "AccessError",
         "ConfigError",
+        "CutShortError",
         "DeadlineError",
         "ImageError",
         "ImageFormatError",
@@ -115,6 +120,7 @@ _HOMES = {
         "QueryError",
         "ServiceError",
         "SessionError",
+        "VideoError",
         "WeightsError",
     ),
     "geometry": ("Box", "Size"),

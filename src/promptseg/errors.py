@@ -6,6 +6,8 @@ PromptsegError
 ├── ImageError (OSError, ValueError)  an image that is missing, unreadable or refused
 │   ├── ImageFormatError              one of no format that is read
 │   └── ImageSizeError                one of too many bytes or pixels
+├── VideoError (OSError, ValueError)  a video that is missing, unreadable or refused
+│   └── CutShortError                 one that ended before its end, after frames that are good
 ├── MaskError (ValueError)            run lengths that are damaged, masks that do not fit each other
 ├── SessionError (RuntimeError)       a session that was closed, or is not there
 ├── QueryError (KeyError)             an id that no query of a run has
@@ -51,6 +53,14 @@ class ImageFormatError(ImageError):
 
 class ImageSizeError(ImageError):
     """An image of too many bytes or pixels."""
+
+
+class VideoError(PromptsegError, OSError, ValueError):
+    """A video or a camera that is missing, unreadable or refused by a stated rule."""
+
+
+class CutShortError(VideoError):
+    """A video that ended before its end; the frames before that are good."""
 
 
 class MaskError(PromptsegError, ValueError):

@@ -196,7 +196,7 @@ def from_node(document: Node, photos: Photos) -> list[Answer]:
         crowds += bool((crowd := node.get("iscrowd")) and crowd.whole())
         category = each.whole() if (each := node.get("category_id")) else None
         label = None if category is None else categories.get(category, str(category))
-        run = _read_mask(segmentation, image.size(segmentation, photos))
+        run = read_mask(segmentation, image.size(segmentation, photos))
         image.found.append(Found(run, label, read_facts(node.record())))
     if skipped:
         logger.warning("%s: %d annotations have no mask and are left out", document.file, skipped)
@@ -232,8 +232,12 @@ class _Image:
         return Answer(self.name(), assemble(self.size(None, photos), self.found, complete=complete))
 
 
-def _read_mask(node: Node, size: Size) -> RunLength:
-    """Read run lengths, or polygons, which make a mask together."""
+def read_mask(node: Node, size: Size) -> RunLength:
+    """Read run lengths, or polygons, which make a mask together.
+
+    Raises:
+        MaskError: they are damaged, or of another size.
+    """
     if isinstance(node.value, dict):
         return read_runs(node, size)
     rings = [_ring(ring) for ring in node.items()]
