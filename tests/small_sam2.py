@@ -7,6 +7,7 @@ import torch
 from promptseg.nn.parts.memory import MemoryConfig
 from promptseg.nn.sam2.config import HieraConfig, Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
+from promptseg.nn.sam2.video import sam2_of
 from seeded import fill
 
 # Windows fill every map: its sides are 16, 8, 4 and 2. SAM 2.1's memory.
@@ -47,5 +48,5 @@ PADDED = Sam2Config(
 def small_sam2(config: Sam2Config = FITTING, seed: int = 5) -> Sam2Network:
     """Make the network without touching the caller's random numbers."""
     with torch.device("meta"):
-        network = Sam2Network(config, digest=f"random {seed}")
+        network = sam2_of(config, digest=f"random {seed}")
     return fill(network, seed)

@@ -305,6 +305,39 @@ class Masks:
         )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameMasks:
+    """What is seen of tracked objects in one frame of a video: mask i is of the object `names[i]`.
+
+    `frame` counts from 0. The presence of a mask says whether its object is in sight; where it is
+    not the mask is empty.
+
+    Raises:
+        MaskError: there are not as many names as masks.
+    """
+
+    frame: int
+    names: tuple[int | str, ...]
+    masks: Masks
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.masks):
+            raise MaskError(f"{len(self.masks)} masks, but {len(self.names)} names")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def of(self, name: int | str) -> Masks:
+        """Return the mask of one object, as `Masks` of length one.
+
+        Raises:
+            KeyError: there is no such object in this frame.
+        """
+        if name not in self.names:
+            raise KeyError(name)
+        return self.masks[self.names.index(name)]
+
+
 def _joined(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """Put columns one after another; None where one is missing, or rows differ in shape."""
     known = [column for column in columns if column is not None]

@@ -9,10 +9,13 @@ import torch
 from torch.testing import assert_close
 
 from promptseg.errors import ConfigError
-from promptseg.nn.parts.memory import MemoryConfig, Past, sine_distances
+from promptseg.nn.outputs import Past
+from promptseg.nn.parts.memory import MemoryConfig, sine_distances
 from promptseg.nn.parts.rotary import axial_turns, turned
+from promptseg.nn.protocol import Trackable
 from promptseg.nn.sam2 import config as sizes
 from promptseg.nn.sam2.model import Sam2Network
+from promptseg.nn.sam2.video import sam2_of
 from small_sam2 import FITTING, PADDED, small_sam2
 
 # Float32 sums in another order.
@@ -36,18 +39,29 @@ def image():
 
 @pytest.fixture(scope="module")
 def past():
-    """Two objects, three frames of which the first was prompted, and two pointers."""
+    """Three frames of which the first was prompted, and two pointers."""
     return Past(
-        noise(2, 3, 16, 4, 4, seed=4).bfloat16(),
+        noise(3, 16, 4, 4, seed=4).bfloat16(),
         torch.tensor([0, 2, 1]),
-        noise(2, 2, 32, seed=5),
+        noise(2, 32, seed=5),
         torch.tensor([0.6, 0.2]),
     )
 
 
-def recall(memory, image, past):
+@pytest.fixture(scope="module")
+def other():
+    """One frame, and three pointers."""
+    return Past(
+        noise(1, 16, 4, 4, seed=6).bfloat16(),
+        torch.tensor([0]),
+        noise(3, 32, seed=7),
+        torch.tensor([1.4, 0.6, 0.1]),
+    )
+
+
+def recall(memory, image, *pasts):
     with torch.inference_mode():
-        return memory.recall(image, past)
+        return memory.recall(image, pasts)
 
 
 def test_a_turned_cell_by_hand():
@@ -86,11 +100,11 @@ def test_distances_by_hand():
     )
 
 
-def test_objects_of_one_frame_do_not_mix(memory, image, past):
-    """An object is recalled and remembered in company as alone."""
-    both = recall(memory, image, past)
-    second = Past(past.grids[1:], past.ages, past.pointers[1:], past.distances)
-    assert_close(both[1:], recall(memory, image, second), atol=ROUNDING, rtol=0)
+def test_objects_of_one_frame_do_not_mix(memory, image, past, other):
+    """An object is recalled and remembered in company as alone, even of one with more memories."""
+    both = recall(memory, image, past, other)
+    assert_close(both[:1], recall(memory, image, past), atol=ROUNDING, rtol=0)
+    assert_close(both[1:], recall(memory, image, other), atol=ROUNDING, rtol=0)
 
     masks, presence = noise(2, 64, 64).sigmoid(), torch.tensor([1.0, -1.0])
     with torch.inference_mode():
@@ -99,18 +113,18 @@ def test_objects_of_one_frame_do_not_mix(memory, image, past):
     assert_close(together[1:].float(), alone.float(), atol=ROUNDING, rtol=2**-7)
 
 
-def test_one_image_stands_for_as_many(memory, image, past):
-    """An image given once is as good as one given for each object."""
-    many = recall(memory, image.repeat(2, 1, 1, 1), past)
-    assert_close(recall(memory, image, past), many, atol=ROUNDING, rtol=0)
+def test_one_image_stands_for_as_many(memory, image, past, other):
+    """An image given once, looked at once in the first layer, is as good as one for each object."""
+    many = recall(memory, image.repeat(2, 1, 1, 1), past, other)
+    assert_close(recall(memory, image, past, other), many, atol=ROUNDING, rtol=0)
 
 
 def test_frames_and_pointers_have_no_order(memory, image, past):
     """Frames with their ages, and pointers with their distances, may come in any order."""
     shuffled = Past(
-        past.grids[:, [2, 0, 1]],
+        past.grids[[2, 0, 1]],
         past.ages[[2, 0, 1]],
-        past.pointers.flip(1),
+        past.pointers.flip(0),
         past.distances.flip(0),
     )
     expected = recall(memory, image, past)
@@ -120,11 +134,11 @@ def test_frames_and_pointers_have_no_order(memory, image, past):
 def test_each_part_of_the_past_matters(memory, image, past):
     """What a frame held, where, how long ago, its pointer and the distance of that."""
     changed = [
-        past._replace(grids=past.grids.flip(1)),
-        past._replace(grids=past.grids.flip(4)),
+        past._replace(grids=past.grids.flip(0)),
+        past._replace(grids=past.grids.flip(3)),
         past._replace(ages=torch.tensor([0, 3, 1])),
         past._replace(ages=torch.tensor([4, 2, 1])),
-        past._replace(pointers=past.pointers.flip(1)),
+        past._replace(pointers=past.pointers.flip(0)),
         past._replace(distances=past.distances + 0.2),
     ]
     first = recall(memory, image, past)
@@ -137,9 +151,9 @@ def test_version_2_does_not_say_how_old_pointers_are():
     memory = small_sam2(PADDED).memory
     image = noise(1, 48, 6, 6)
     past = Past(
-        noise(1, 1, 12, 6, 6).bfloat16(),
+        noise(1, 12, 6, 6).bfloat16(),
         torch.tensor([0]),
-        noise(1, 2, 48),
+        noise(2, 48),
         torch.tensor([0.6, 0.2]),
     )
     far = past._replace(distances=past.distances + 1)
@@ -173,7 +187,7 @@ def test_half_precision_recalls_nearly_the_same(memory, image, past):
     masks = noise(2, 64, 64).sigmoid()
     with torch.inference_mode():
         pairs = [
-            (half.recall(image.bfloat16(), past), memory.recall(image, past)),
+            (half.recall(image.bfloat16(), [past]), memory.recall(image, [past])),
             (half.hint(masks), memory.hint(masks)),
             (
                 half.remember(image.bfloat16(), masks, torch.ones(2)),
@@ -206,8 +220,10 @@ def test_whole_networks_have_as_many_parameters_as_published(config, millions):
 def test_a_network_of_images_has_no_memory():
     """Without memory there is no such tensor, and no version."""
     config = replace(FITTING, memory=None)
-    network = Sam2Network(config)
+    network = sam2_of(config)
     assert network.memory is None
+    assert not isinstance(network, Trackable)
+    assert isinstance(small_sam2(FITTING), Trackable)
     assert config.version is None
     assert not any(name.startswith("memory.") for name in network.state_dict())
     assert (FITTING.version, PADDED.version, sizes.TINY.version) == ("2.1", "2", "2.1")

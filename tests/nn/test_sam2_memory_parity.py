@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from promptseg.nn.parts.memory import MemoryConfig, Past
+from promptseg.nn.outputs import Past
+from promptseg.nn.parts.memory import MemoryConfig
 from promptseg.nn.parts.positions import sine_positions
 from promptseg.nn.sam2 import config as sizes
 from small_sam2 import FITTING, PADDED, small_sam2
@@ -99,12 +100,15 @@ def test_recalled_images_agree(pair, past):
     pointers = noise(2, len(seen), pair.config.channels, seed=5)
     near = [i for i, frame in enumerate(seen) if frame in prompted or now - frame < slots]
     behind = [i for i, frame in enumerate(seen) if frame <= now]
-    mine = Past(
-        grids[:, near],
-        torch.tensor([0 if seen[i] in prompted else now - seen[i] for i in near]),
-        pointers[:, behind],
-        torch.tensor([now - seen[i] for i in behind]) / (FRAMES - 1),
-    )
+    mine = [
+        Past(
+            grids[i, near],
+            torch.tensor([0 if seen[k] in prompted else now - seen[k] for k in near]),
+            pointers[i, behind],
+            torch.tensor([now - seen[k] for k in behind]) / (FRAMES - 1),
+        )
+        for i in range(2)
+    ]
     with torch.inference_mode():
         told = pair.memory.recall(pair.image, mine)
         for i in range(2):

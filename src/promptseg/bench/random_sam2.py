@@ -19,6 +19,7 @@ from promptseg.geometry import Size
 from promptseg.nn.outputs import ImageFeatures, Judgement, MaskLogits, PromptTensors
 from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
+from promptseg.nn.sam2.video import sam2_of
 
 # As many prompts as transformers gets at a time, and as segment-anything takes of a grid.
 BATCH = 64
@@ -30,7 +31,7 @@ BOUND, HEIGHT, STEEPNESS = 4.0, 3.0, 96.0
 def random_network(config: Sam2Config, *, seed: int = 5) -> Sam2Network:
     """Make a network with seeded weights that keep answers in scale."""
     generator = torch.Generator().manual_seed(seed)
-    network = Sam2Network(config, digest=f"random {seed}")
+    network = sam2_of(config, digest=f"random {seed}")
     for name, weight in network.state_dict().items():
         noise = torch.randn(weight.shape, generator=generator)
         if weight.ndim > 1 and name.endswith("weight"):

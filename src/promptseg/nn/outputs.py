@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+# The label of a point that says that there is none, as a tracker asks of what nothing is said.
+SILENT = -2
+
 
 class ImageFeatures(NamedTuple):
     """What a network keeps of `b` encoded images: batch-first grids that only it understands."""
@@ -38,9 +41,9 @@ class PromptTensors(NamedTuple):
     """The prompts of `n` objects of one image, in pixels of the network's square.
 
     Coordinates are continuous: the first pixel spans 0 to 1, its middle is 0.5. Labels are 1
-    include, 0 exclude and -1 for padding, which must not change any answer. Rows of `boxes` and
-    `hints` count only where `boxed` and `hinted` say so. Hints are logits at the network's
-    `mask_side`.
+    include, 0 exclude and -1 for padding, which must not change any answer; only a network that
+    tracks knows `SILENT`. Rows of `boxes` and `hints` count only where `boxed` and `hinted` say so.
+    Hints are logits at the network's `mask_side`.
     """
 
     points: Float[Tensor, "n p 2"]
@@ -49,6 +52,18 @@ class PromptTensors(NamedTuple):
     boxed: Bool[Tensor, " n"]
     hints: Float[Tensor, "n h w"]
     hinted: Bool[Tensor, " n"]
+
+    @classmethod
+    def silent(cls, count: int, mask_side: int, device: torch.device) -> PromptTensors:
+        """Say nothing of `count` objects, as a tracker does."""
+        return cls(
+            points=torch.zeros(count, 1, 2, device=device),
+            labels=torch.full((count, 1), SILENT, device=device),
+            boxes=torch.zeros(count, 4, device=device),
+            boxed=torch.zeros(count, dtype=torch.bool, device=device),
+            hints=torch.zeros(count, mask_side, mask_side, device=device),
+            hinted=torch.zeros(count, dtype=torch.bool, device=device),
+        )
 
 
 class MaskLogits(NamedTuple):
@@ -78,6 +93,21 @@ class Judgement(NamedTuple):
     def of(self, rows: Sequence[int]) -> Judgement:
         """Return what is known of some of the prompts."""
         return Judgement(*(column[list(rows)] for column in self))
+
+
+class Past(NamedTuple):
+    """What is known of one object from other frames.
+
+    `grids` are what `remember` made of `t` frames; `ages` are how many frames ago that was, 1 for
+    the neighbour and less than `Reach.slots`, or 0 for a frame that was prompted. `pointers` are
+    those of `s` frames; `distances` say how many frames away these are, as a share of the most that
+    it may be.
+    """
+
+    grids: Float[Tensor, "t d h w"]
+    ages: Int[Tensor, " t"]
+    pointers: Float[Tensor, "s c"]
+    distances: Float[Tensor, " s"]
 
 
 class Phrases(NamedTuple):

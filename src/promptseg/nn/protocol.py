@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from promptseg.nn.outputs import (
@@ -14,6 +14,7 @@ from promptseg.nn.outputs import (
     Examples,
     ImageFeatures,
     MaskLogits,
+    Past,
     Phrases,
     PromptTensors,
 )
@@ -108,6 +109,59 @@ class Judging(Promptable, Protocol):
         self, features: ImageFeatures, judgement: Any, candidates: Sequence[int]
     ) -> Float[Tensor, "n _ h w"]:
         """Make the logits of some candidates of every judged prompt, in the order asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """How far back a network looks while it tracks, in frames, the one looked at included.
+
+    `slots` are those whose memories it reads, `pointers` those whose pointers it does.
+    """
+
+    slots: int
+    pointers: int
+
+
+@runtime_checkable
+class Trackable(Judging, Protocol):
+    """A network that knows an object again in other frames of a video.
+
+    It keeps nothing: what a frame leaves behind, `remember` and `point` or `trace`, is the
+    caller's to keep, and to hand to `recall` as a `Past` for each object. Of unprompted objects it
+    is asked with a point labelled `SILENT`.
+    """
+
+    @property
+    def reach(self) -> Reach:
+        """How far it looks back."""
+
+    def watch(self, pixels: Float[Tensor, "b 3 H W"]) -> ImageFeatures:
+        """Look at normalised frames once, for the methods below."""
+
+    def begin(self, frame: ImageFeatures) -> ImageFeatures:
+        """Make features for prompts of a frame of which nothing is remembered."""
+
+    def recall(self, frame: ImageFeatures, pasts: Sequence[Past]) -> ImageFeatures:
+        """Make features for prompts of `n` objects, each told of its own past."""
+
+    def draw_chosen(
+        self, features: ImageFeatures, judgement: Any, chosen: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n h w"]:
+        """Make the logits of one candidate of every judged prompt, each of its own."""
+
+    def point(self, judgement: Any, chosen: Int[Tensor, " n"]) -> Float[Tensor, "n c"]:
+        """Make pointers to `n` objects of the candidates that were chosen."""
+
+    def trace(self, frame: ImageFeatures, masks: Float[Tensor, "n H W"]) -> Float[Tensor, "n c"]:
+        """Make pointers to objects whose masks are given, 0..1 at the side of the image."""
+
+    def remember(
+        self,
+        frame: ImageFeatures,
+        masks: Float[Tensor, "n H W"],
+        presence: Float[Tensor, " n"],
+    ) -> Float[Tensor, "n d h w"]:
+        """Make memories of `n` objects in a frame, of masks 0..1 at the side of the image."""
 
 
 @runtime_checkable

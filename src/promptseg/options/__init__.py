@@ -3,6 +3,7 @@
 from promptseg.options.checks import help_of
 from promptseg.options.everything import DETAILS, Detail, EverythingOptions
 from promptseg.options.tidy import MOST_SMOOTH, Overlap, TidyOptions
+from promptseg.options.track import TrackOptions
 from promptseg.options.training import StreamOptions, TrainOptions
 from promptseg.options.verbs import FindOptions, MaskSize, SegmentOptions
 
@@ -17,6 +18,7 @@ __all__ = [
     "SegmentOptions",
     "StreamOptions",
     "TidyOptions",
+    "TrackOptions",
     "TrainOptions",
     "help_of",
 ]

@@ -9,6 +9,7 @@ import torch
 from promptseg.errors import WeightsError
 from promptseg.nn.sam2.config import Sam2Config
 from promptseg.nn.sam2.model import Sam2Network
+from promptseg.nn.sam2.video import sam2_of
 from promptseg.nn.sam3.config import Sam3Config
 from promptseg.nn.sam3.model import Sam3Network, sam3_of
 from promptseg.nn.tiny.model import TinyNetwork
@@ -26,7 +27,7 @@ def hollow(config: AnyConfig, *, digest: str = "") -> AnyNetwork:
     try:
         with torch.device("meta"):
             if isinstance(config, Sam2Config):
-                return Sam2Network(config, digest=digest)
+                return sam2_of(config, digest=digest)
             if isinstance(config, Sam3Config):
                 return sam3_of(config, digest=digest)
             return TinyNetwork(config, digest=digest)

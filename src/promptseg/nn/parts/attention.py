@@ -162,11 +162,11 @@ def attend(
         lined = queries[row, head].contiguous()
         for start in range(0, queries.shape[2], AT_A_TIME):
             some = slice(start, start + AT_A_TIME)
-            gathered[row, head, some] = linear(_shares(linear(lined[some], scaled)), columns)
+            gathered[row, head, some] = linear(as_shares(linear(lined[some], scaled)), columns)
     return gathered
 
 
-def _shares(likeness: Float[Tensor, "l s"]) -> Float[Tensor, "l s"]:
+def as_shares(likeness: Float[Tensor, "l s"]) -> Float[Tensor, "l s"]:
     """Turn rows into shares, in their place where nothing is learned."""
     if torch.is_grad_enabled():
         return likeness.softmax(dim=1)

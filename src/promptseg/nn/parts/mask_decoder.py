@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -78,14 +78,15 @@ class MaskDecoder(nn.Module):
     def prepare(
         self,
         image: Float[Tensor, "b h w c"],
-        narrow4: Float[Tensor, "b 4*h 4*w _"],
-        narrow8: Float[Tensor, "b 2*h 2*w _"],
+        narrow4: Float[Tensor, "#b 4*h 4*w _"],
+        narrow8: Float[Tensor, "#b 2*h 2*w _"],
         no_hint: Float[Tensor, " c"],
         image_places: Float[Tensor, "h w c"],
     ) -> DecoderFeatures:
         """Work out what no prompt changes; once per image.
 
-        The finer maps are narrowed already, and all are channels last.
+        The finer maps are narrowed already, and all are channels last. They may be those of one
+        image for several maps at stride 16, each of which knows of something else.
         """
         assert self.upscale4.bias is not None
         assert self.upscale8.bias is not None
@@ -131,6 +132,23 @@ class MaskDecoder(nn.Module):
     ) -> Float[Tensor, "n _ H W"]:
         """Make the logits of some candidates of every judged prompt, in the order asked for."""
         shapes = torch.stack([self.mask_heads[i](judgement.masks[:, i]) for i in candidates], dim=1)
+        return self._drawn(features, judgement, shapes)
+
+    def draw_chosen(
+        self, features: DecoderFeatures, judgement: Judgement, chosen: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n H W"]:
+        """Make the logits of one candidate of every judged prompt, each of its own."""
+        tokens = judgement.masks.unbind(dim=1)
+        shapes = torch.stack(
+            [head(token) for head, token in zip(self.mask_heads, tokens, strict=True)]
+        )
+        mine = shapes[chosen, torch.arange(len(chosen), device=chosen.device)]
+        return self._drawn(features, judgement, mine[:, None])[:, 0]
+
+    def _drawn(
+        self, features: DecoderFeatures, judgement: Judgement, shapes: Float[Tensor, "n m c"]
+    ) -> Float[Tensor, "n m H W"]:
+        """Compare what candidates look like with every part of every cell."""
         grids = judgement.image, features.tiles8.flatten(1, 2), features.tiles4.flatten(1, 2)
         most = at_a_time(judgement.image, CELLS)
         parts = zip(*(torch.split(grid, most, dim=1) for grid in grids), strict=True)

@@ -5,14 +5,15 @@ Nothing is kept here. Which frames are remembered, and for how long, is decided 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from promptseg.errors import ConfigError
+from promptseg.nn.outputs import Past
 from promptseg.nn.parts.layers import Perceptron
 from promptseg.nn.parts.memory_attention import MemoryAttention, Remembered
 from promptseg.nn.parts.memory_encoder import MemoryEncoder
@@ -61,21 +62,6 @@ class MemoryConfig:
             raise ConfigError(f"channels of memory must be a multiple of 4, got {self.channels}")
 
 
-class Past(NamedTuple):
-    """What is known of `n` objects from other frames.
-
-    `grids` are what `remember` made of `t` frames; `ages` are how many frames ago that was, 1 for
-    the neighbour and less than `slots`, or 0 for a frame that was prompted. `pointers` are those of
-    `s` frames; `distances` say how many frames away these are, as a share of the most that it may
-    be.
-    """
-
-    grids: Float[Tensor, "n t d h w"]
-    ages: Int[Tensor, " t"]
-    pointers: Float[Tensor, "n s c"]
-    distances: Float[Tensor, " s"]
-
-
 class Memory(nn.Module):
     """The memory of SAM 2."""
 
@@ -118,26 +104,31 @@ class Memory(nn.Module):
         hints: Tensor = self.mask_to_hint(masks[:, None].to(self.mask_to_hint.weight.dtype))
         return hints[:, 0]
 
-    def recall(self, image: Float[Tensor, "#n c h w"], past: Past) -> Float[Tensor, "n c h w"]:
-        """Tell the stride 16 grid of a frame what is known of `n` objects from other frames.
+    def recall(
+        self, image: Float[Tensor, "#n c h w"], pasts: Sequence[Past]
+    ) -> Float[Tensor, "n c h w"]:
+        """Tell the stride 16 grid of a frame what is known of each object from other frames.
 
         One image is enough for all of them.
         """
-        cells = past.grids.flatten(3).transpose(2, 3).flatten(1, 2).to(image.dtype)  # n t*h*w d
-        pieces = torch.unflatten(past.pointers, 2, (-1, cells.shape[2]))  # n s c/d d
-        count = pieces.shape[2]
-        places = [self._cell_places(past), self._pointer_places(past).repeat_interleave(count, 0)]
-        remembered = Remembered(
-            torch.cat([cells, pieces.flatten(1, 2).to(image.dtype)], dim=1),
-            torch.cat(places).to(image.dtype),
-            loose=pieces.shape[1] * count,
-        )
-        told: Tensor = self.attention(image, remembered)
+        told: Tensor = self.attention(image, [self._remembered(past, image) for past in pasts])
         return told
+
+    def _remembered(self, past: Past, image: Float[Tensor, "#n c h w"]) -> Remembered:
+        """Lay out grids, cell by cell, and pointers, cut into pieces as narrow as cells."""
+        cells = past.grids.flatten(2).transpose(1, 2).flatten(0, 1).to(image.dtype)  # t*h*w d
+        pieces = torch.unflatten(past.pointers, 1, (-1, cells.shape[1]))  # s c/d d
+        count = pieces.shape[1]
+        places = [self._cell_places(past), self._pointer_places(past).repeat_interleave(count, 0)]
+        return Remembered(
+            torch.cat([cells, pieces.flatten(0, 1).to(image.dtype)]),
+            torch.cat(places).to(image.dtype),
+            loose=len(pieces) * count,
+        )
 
     def _cell_places(self, past: Past) -> Float[Tensor, "l d"]:
         """Say where a cell is and how long ago it was; the last age is that of prompted frames."""
-        where = sine_positions(*past.grids.shape[2:]).flatten(1).T.to(self.ages)  # h*w d
+        where = sine_positions(*past.grids.shape[1:]).flatten(1).T.to(self.ages)  # h*w d
         return (where + self.ages[past.ages - 1, 0]).flatten(0, 1)
 
     def _pointer_places(self, past: Past) -> Float[Tensor, "s d"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from promptseg.nn.outputs import PromptTensors
+from promptseg.nn.outputs import SILENT, PromptTensors
 from promptseg.nn.parts.layers import GridNorm
 from promptseg.nn.parts.positions import FourierPositions
 
@@ -59,6 +59,7 @@ class PromptEncoder(nn.Module):
 
         A box is two points with labels of their own, and comes before the points. A token that
         says "no more points" follows where there are any; a prompt without has no token at all.
+        A silent point is one more such token (SAM 2, `SAM2Base._forward_sam_heads`).
         """
         count = len(prompts.points)
         corners = torch.unflatten(prompts.boxes, 1, (2, 2))
@@ -66,11 +67,12 @@ class PromptEncoder(nn.Module):
         places = torch.cat([corners, prompts.points], dim=1)
         labels = torch.cat([corner_labels, prompts.labels], dim=1)
         said = torch.cat([prompts.boxed[:, None].expand(-1, 2), prompts.labels >= 0], dim=1)
+        silent = labels == SILENT
 
-        attended = torch.cat([said, said.any(dim=1, keepdim=True)], dim=1)
-        tokens = torch.cat(
-            [self._points(places, labels, said), self.end.expand(count, 1, -1)], dim=1
-        )
+        points = torch.where(silent[..., None], self.end, self._points(places, labels, said))
+        tokens = torch.cat([points, self.end.expand(count, 1, -1)], dim=1)
+        attended = said | silent
+        attended = torch.cat([attended, attended.any(dim=1, keepdim=True)], dim=1)
         used = attended.any(dim=0)
         return EmbeddedPrompts(
             tokens[:, used],

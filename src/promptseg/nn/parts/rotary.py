@@ -38,13 +38,8 @@ def axial_turns(
 
 def turned(tokens: Float[Tensor, "n l c"], turns: Turns) -> Float[Tensor, "n l c"]:
     """Turn the cells of one grid, or of several one after the other, in float32."""
-    grids = torch.unflatten(tokens.float(), 1, (-1, len(turns.cosines)))
-    even, odd = torch.unflatten(grids, -1, (-1, 2)).unbind(dim=-1)
-    pairs = [
-        even * turns.cosines - odd * turns.sines,
-        even * turns.sines + odd * turns.cosines,
-    ]
-    return torch.stack(pairs, dim=-1).flatten(3).flatten(1, 2).to(tokens.dtype)  # n l c
+    grids = torch.unflatten(tokens, 1, (-1, len(turns.cosines)))
+    return turned_heads(grids, turns).flatten(1, 2)
 
 
 def turned_heads(tokens: Float[Tensor, "n k l d"], turns: Turns) -> Float[Tensor, "n k l d"]:
