@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptseg.formats.names import PICTURES, Format
 from promptseg.cli.main import main
 from promptseg.formats import coco, index, labelme, recognise, yolo
+from promptseg.formats.names import PICTURES, Format
 from promptseg.geometry import Size
 from promptseg.results import Masks
 

@@ -117,12 +117,14 @@ def test_a_file_says_the_job_and_flags_count_instead(folder, capsys):
         "queries": [{"verb": "segment", "mask": "rough.png"}],
         "priority": 3,
         "keep_seconds": None,
+        "within": [".", "s3://bucket"],
     }
     Path("far/job.json").write_text(json.dumps(said))
     _, asked = submitted(capsys, "--file", "far/job.json", "--priority", "4")
     assert asked.inputs == (f"{folder}/far/x.png", f"{folder}/far/queries.jsonl")
     assert asked.queries == ({"verb": "segment", "mask": f"{folder}/far/rough.png"},)
     assert (asked.priority, asked.keep_seconds) == (4, None)
+    assert asked.within == (f"{folder}/far", "s3://bucket")
     _, asked = submitted(capsys, "photos", "--file", "far/job.json", "--find", "red")
     assert asked.inputs == (f"{folder}/photos",)
     assert asked.queries == ({"verb": "find", "text": "red"},)

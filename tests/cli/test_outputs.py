@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptseg.formats.names import METAVAR, Format
 from promptseg.cli.outputs import plan
-from promptseg.formats.kinds import KINDS
 from promptseg.errors import ConfigError, OutputError
+from promptseg.formats.kinds import KINDS
+from promptseg.formats.names import METAVAR, Format
 from promptseg.formats.places import unique_names
 from promptseg.geometry import Size
 from promptseg.results import Masks

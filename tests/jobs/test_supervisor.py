@@ -35,8 +35,8 @@ def settings(**more):
 
 
 def pictures(count):
-    for number in range(count):
-        paint(f"photos/{number:02}.png", ("red", 0, 0, 4, 4))
+    for number in range(count):  # all different, as the same one is not asked about twice
+        paint(f"photos/{number:02}.png", ("red", 0, 0, 4, 4), width=24 + number)
 
 
 def job(queue, **more):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from promptseg.errors import ConfigError, JobError
+from promptseg.jobs import webhooks
 from promptseg.jobs.job import Job, State
 from promptseg.jobs.ledger import Status
 from promptseg.jobs.webhooks import PAUSES, Webhooks, check, signature
@@ -134,6 +136,31 @@ def test_nobody_there_is_said():
         pass
     with pytest.raises(JobError, match=r"was not told to .*: connection refused"):
         told(host)
+
+
+def test_a_host_that_answers_letter_by_letter_is_left(monkeypatch):
+    """It would hold up all that waits for the end of other jobs."""
+    monkeypatch.setattr(webhooks, "TRY_SECONDS", 0.2)
+    left = threading.Event()
+
+    def answer():
+        for _ in range(1 + len(PAUSES)):
+            caller, _ = server.accept()
+            with caller, suppress(OSError):
+                for letter in b"HTTP/1.1 200" + b"0" * 10_000:
+                    if left.wait(0.01):
+                        return
+                    caller.sendall(bytes([letter]))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        began = time.monotonic()
+        with pytest.raises(JobError, match="was not told"):
+            told(f"127.0.0.1:{server.getsockname()[1]}")
+        assert time.monotonic() - began < 20
+        left.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(

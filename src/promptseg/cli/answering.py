@@ -10,9 +10,9 @@ from pathlib import Path
 from promptseg.batch import Batch
 from promptseg.cli import console
 from promptseg.cli.each_image import about
-from promptseg.formats.names import Format
 from promptseg.cli.job import Follower, Job, Look, Task
 from promptseg.errors import ImageError, PromptsegError
+from promptseg.formats.names import Format
 from promptseg.io import images
 from promptseg.jobs.pipeline import Pace, decoded_bytes, run
 from promptseg.queries import AskedImage

@@ -9,8 +9,8 @@ import typer
 
 from promptseg import settings
 from promptseg.cli import console, flags
-from promptseg.formats.names import METAVAR, PICTURES, Format
 from promptseg.errors import ConfigError, MaskError
+from promptseg.formats.names import METAVAR, PICTURES, Format
 
 
 def register(app: typer.Typer) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import promptseg
 from promptseg.cli import advice, console, outputs
-from promptseg.formats.names import PICTURES
 from promptseg.cli.outputs import Outputs
 from promptseg.errors import ImageError, PromptsegError
+from promptseg.formats.names import PICTURES
 from promptseg.io import images, windows
 from promptseg.io.windows import LargeImage
 from promptseg.prompts import Prompt

@@ -10,8 +10,8 @@ import typer
 
 from promptseg import settings
 from promptseg.cli import console, flags
-from promptseg.formats.names import METAVAR, Format
 from promptseg.errors import OutputError, PromptsegError
+from promptseg.formats.names import METAVAR, Format
 
 # Broken lines that are named one by one.
 SHOWN = 20

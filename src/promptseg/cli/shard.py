@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptseg.formats.names import Format
-from promptseg.formats.kinds import KINDS
 from promptseg.errors import ConfigError
+from promptseg.formats.kinds import KINDS
+from promptseg.formats.names import Format
 from promptseg.formats.outcomes import FILE_NAME
 
 WRITTEN = re.compile(r"(\d{1,6})/(\d{1,6})")

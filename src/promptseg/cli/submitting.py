@@ -51,6 +51,7 @@ def _placed(job: Job, folder: Path) -> Job:
         job,
         inputs=tuple(_absolute(each, folder) for each in job.inputs),
         queries=tuple(_with_mask(each, folder) for each in job.queries),
+        within=tuple(_rooted(each, folder) for each in job.within),
     )
 
 
@@ -60,13 +61,15 @@ def _absolute(written: str, folder: Path) -> str:
     Raises:
         JobError: it is in no store that is known.
     """
-    if protocol_of(written):
-        return written
-    path, folder = local_path(written), folder.absolute()
-    if has_magic(written) and not (folder / path).exists():
-        # Signs of a pattern in the folder's own name are none.
-        folder = Path(escape(str(folder)))
-    return (folder / path).as_posix()
+    rooted = _rooted(written, folder)
+    if protocol_of(written) or not has_magic(written) or Path(rooted).exists():
+        return rooted
+    # Signs of a pattern in the folder's own name are none.
+    return (Path(escape(str(folder.absolute()))) / local_path(written)).as_posix()
+
+
+def _rooted(written: str, folder: Path) -> str:
+    return written if protocol_of(written) else (folder.absolute() / local_path(written)).as_posix()
 
 
 def _with_mask(query: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:

@@ -6,8 +6,11 @@ import hashlib
 import hmac
 import http.client
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,8 +22,8 @@ from promptseg.settings import Settings
 SIGNATURE = "X-Promptseg-Signature"
 DELIVERY = "X-Promptseg-Delivery"
 LEAST_SECRET = 16
-# Seconds that a host may let us wait, for each thing that it has to do.
-SECONDS = 5.0
+# Seconds that a host may let us wait for each thing that it has to do, and in one try.
+SECONDS, TRY_SECONDS = 5.0, 15.0
 # Seconds before the second and the third try.
 PAUSES = (1.0, 4.0)
 ALLOW_HINT = "Whoever runs the workers allows hosts by `webhook_hosts`, PROMPTSEG_WEBHOOK_HOSTS"
@@ -98,6 +101,9 @@ class Webhooks:
         is_secure = parts.scheme == "https"
         kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
         connection = kind(parts.hostname, parts.port, timeout=SECONDS)
+        clock = threading.Timer(TRY_SECONDS, _cut, [connection])
+        clock.daemon = True
+        clock.start()
         target = parts._replace(scheme="", netloc="", fragment="", path=parts.path or "/").geturl()
         try:
             connection.request("POST", target, body, headers)
@@ -105,6 +111,7 @@ class Webhooks:
         except (OSError, http.client.HTTPException) as error:
             return reason(error) or type(error).__name__
         finally:
+            clock.cancel()
             connection.close()
         return None if 200 <= answer < 300 else f"it answered {answer}"
 
@@ -149,6 +156,14 @@ def _allowed(address: str, hosts: Sequence[str]) -> SplitResult:
             f"`webhook` names the host `{host:.60}`, which is not allowed", hint=ALLOW_HINT
         )
     return parts
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """Have whoever waits for an answer wait no more."""
+    line = connection.sock
+    if line is not None:
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
 
 
 def _read(file: Path) -> str:
