@@ -47,7 +47,7 @@ def service_of(model, settings):
     scheduler = model.scheduler(limits, on_batch=metrics.batch)
     jobs = None
     if settings.jobs is not None:
-        jobs = Jobs(Queue.of(settings), settings, model=model, scheduler=scheduler)
+        jobs = Jobs(Queue.of(settings), settings, model=model, scheduler=scheduler, decoder=decoder)
     return Service(
         settings=settings,
         model=model,

@@ -327,7 +327,7 @@ def test_a_full_disk_is_nobodys_fault(queue, answerer, tmp_path, monkeypatch):
     assert Worker(queue, answerer).work(NEVER) == 4
 
 
-@pytest.mark.parametrize("where", ["joined", "images.decode"])
+@pytest.mark.parametrize("where", ["joined", "hashlib.sha256"])
 def test_a_fault_that_nobody_expected_is_its_images_alone(
     queue, answerer, tmp_path, monkeypatch, where
 ):
@@ -408,6 +408,16 @@ def test_a_runner_does_all_of_it_until_it_is_stopped(queue, answerer, tmp_path):
     assert told == ["https://example.org/hook"]
     assert runner.is_done()
     assert runner.stop(SOON)
+
+
+def test_who_may_tell_nobody_says_so(queue, tmp_path, caplog):
+    """The webhook of a job that was handed in where its host is allowed is not dropped unsaid."""
+    for webhook in ("https://example.org/hook", None):
+        queue.submit(Job(inputs=(str(tmp_path / "nothing"),), queries=(CLICK,), webhook=webhook))
+    listed(queue)
+    [said] = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "nobody was told of the end" in said
+    assert "webhook_hosts" in said
 
 
 def test_old_jobs_are_forgotten_with_what_came_of_them(queue, answerer, tmp_path):

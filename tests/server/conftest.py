@@ -57,6 +57,7 @@ def make_service():
                 chosen,
                 model=model,
                 scheduler=scheduler,
+                decoder=decoder,
                 failed=metrics.job_failed,
             )
         service = Service(

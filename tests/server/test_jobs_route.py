@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import threading
 import time
 from itertools import pairwise
@@ -19,6 +22,7 @@ from promptseg.jobs.ledger import UnknownJobError
 from promptseg.jobs.queue import Queue
 from promptseg.server import keys as file_of_keys
 from promptseg.server.app import make_app
+from promptseg.server.decoder import Child
 from promptseg.server.keys import Keys
 from promptseg.server.settings import ServerSettings
 
@@ -53,6 +57,30 @@ def make_client(make_service, tmp_path, photos):
     yield make
     for client in made:
         client.__exit__(None, None, None)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped here")
+def test_an_image_that_its_decoder_hangs_at_fails_alone(make_client, photos, monkeypatch):
+    """Uploads and images of jobs are decoded in processes that may be killed."""
+    poison = (photos / "3.png").read_bytes()
+    decode = Child.decode
+
+    def hangs_at_poison(child, data, size, *, side=0):
+        if data == poison:
+            os.kill(child.start().process.pid, signal.SIGSTOP)
+        return decode(child, data, size, side=side)
+
+    monkeypatch.setattr(Child, "decode", hangs_at_poison)
+    client = make_client(decoders=1, decode_seconds=1.0)
+    job = client.post("/v1/jobs", json=asked(photos)).json()["id"]
+    status = ended(client, job)
+    assert (status["images"]["done"], status["images"]["failed"]) == (6, 1)
+    [failed] = [
+        json.loads(line)
+        for line in client.get(f"/v1/jobs/{job}/manifest").text.splitlines()
+        if '"failed"' in line
+    ]
+    assert failed["image"].endswith("3.png")
 
 
 def asked(photos, **more):
@@ -176,6 +204,29 @@ def test_one_key_is_one_job(make_client, photos):
     assert submitted(client, asked(photos, key="night 1"), headers={"Idempotency-Key": "2"}) == name
     other = asked(photos, priority=3)
     assert refused(client.post("/v1/jobs", json=other, headers=header), 409)["kind"] == "JobError"
+    long = {"Idempotency-Key": 201 * "a"}
+    error = refused(client.post("/v1/jobs", json=asked(photos), headers=long), 422)
+    assert error["message"].startswith("`Idempotency-Key` has at most 200 letters")
+    assert error["field"] == "Idempotency-Key"
+
+
+def test_a_long_list_of_jobs_is_written_in_pieces(make_client, photos):
+    """All of what each asks is in it, and no piece is much longer than one of them."""
+    client = make_client(is_working=False)
+    inputs = [f"{photos}/{number}{4000 * 'a'}" for number in range(50)]
+    names = [submitted(client, asked(photos, inputs=inputs)) for _ in range(3)]
+
+    async def written():
+        return [piece async for piece in await client.app.state.service.jobs.latest("", 1000)]
+
+    pieces = asyncio.run(written())
+    assert all(piece.count(b'"id"') <= 1 for piece in pieces)
+    listed = client.get("/v1/jobs")
+    assert listed.headers["content-type"] == "application/json"
+    assert listed.json() == json.loads(b"".join(pieces))
+    assert [each["id"] for each in listed.json()["jobs"]] == names[::-1]
+    assert listed.json()["jobs"][2] == client.get(f"/v1/jobs/{names[0]}").json()
+    assert len(client.get("/v1/jobs?limit=2").json()["jobs"]) == 2
 
 
 def test_a_caller_has_so_many_jobs(make_client, photos):
@@ -199,6 +250,7 @@ def test_a_caller_has_so_many_jobs(make_client, photos):
         ({"inputs": ["PHOTOS", "s3://bucket/a"]}, None, "may be read"),
         ({"inputs": ["https://example.org/a.png"]}, None, "nothing is fetched"),
         ({"inputs": []}, "inputs", "at least 1"),
+        ({"inputs": ["PHOTOS/" + 4000 * "a"] * 300}, None, "at most 1048576 bytes"),
         ({"within": ["/"]}, "within", "no `within`"),
         ({"queries": [{"verb": "segment", "mask": "a.png"}]}, "queries.0.mask", "whole"),
         ({"queries": [{"verb": "segment", "mask": "/etc/a.png"}]}, None, "may be read"),
@@ -208,7 +260,7 @@ def test_a_caller_has_so_many_jobs(make_client, photos):
         ({"model": "another"}, None, "no worker has"),
         ({"webhook": "https://example.org"}, None, "not allowed"),
         ({"attempts": 0}, "attempts", "at least 1"),
-        ({"seconds": 0}, "seconds", "is"),
+        ({"seconds": 0}, "seconds", "is above 0, got 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make_client, photos, wrong, field, words):

@@ -176,6 +176,7 @@ def test_a_parameter_that_makes_no_sense_is_named(failing):
 
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == "number"
+    assert answer.json()["error"]["message"] == '`number` is a whole number, got "x"'
 
 
 def test_an_address_that_is_not_there_says_so(client):

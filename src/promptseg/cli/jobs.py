@@ -247,14 +247,9 @@ def retry(id: Id, *, as_json: StatusJson = False, given: dict[str, Any]) -> None
 @flags.of_settings(Settings, "given", only=PLACE)
 def forget(id: Id, *, given: dict[str, Any]) -> None:  # noqa: A002
     """Drop a job that has ended, with all that came of it."""
-    from promptseg.jobs.ledger import not_ended
 
     with _open_existing(given) as queue:
-        if not queue.ledger.status(id).state.has_ended:
-            raise not_ended(id)
-        # In this order it can be done again, were it broken off between.
-        queue.store.forget(id)
-        queue.ledger.forget(id)
+        queue.forget(id)
     console.note(f"forgot {id}")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from promptseg.errors import (
     JobError,
     MaskError,
     OutputError,
+    OverloadedError,
     PromptsegError,
     reason,
 )
@@ -51,13 +53,15 @@ class Answerer:
     """What answers queries: `ask` takes a batch and hands out answers, as `Model.stream` does.
 
     `model` is its name in jobs, `identity` tells its weights from others in the keys of answers,
-    `pace` is how many images it is asked about at a time. Larger images are refused undecoded.
+    `pace` is how many images it is asked about at a time. `decode` makes pixels of the bytes of a
+    file, as `io.images.decode`. Masks of queries that are larger are refused undecoded.
     """
 
     ask: Callable[[Batch], Iterator[Answered]]
     model: str
     identity: str
     pace: Pace
+    decode: Callable[[bytes], ImageArray]
     max_pixels: int
 
     @classmethod
@@ -68,6 +72,7 @@ class Answerer:
             model=model.name,
             identity=identity_of(model),
             pace=Pace.of(model),
+            decode=partial(images.decode, max_pixels=max_pixels),
             max_pixels=max_pixels,
         )
 
@@ -129,7 +134,9 @@ class Answering:
             look.questions = questions_of(task.claim.asked, task.claimed.item)
             data = whole(task.claimed.item.image)
             look.content = hashlib.sha256(data).hexdigest()
-            look.pixels = images.decode(data, max_pixels=self.answerer.max_pixels)
+            look.pixels = self.answerer.decode(data)
+        except OverloadedError:  # there is no place for it now, which is not its fault
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this image's alone
             look.failure = failure_of(error)
         self.in_hand.rest(task)

@@ -100,7 +100,13 @@ class Clerk:
 
     def _tell_end(self, status: Status) -> None:
         """Tell it, as often as that is tried; a job has ended, whoever hears of it."""
-        if self._tell is None or status.job.webhook is None:
+        if status.job.webhook is None:
+            return
+        if self._tell is None:
+            logger.warning(
+                "nobody was told of the end of the job `%s`: no `webhook_hosts` are allowed here",
+                status.id,
+            )
             return
         try:
             self._tell(status, status.job.webhook)
@@ -114,6 +120,5 @@ class Clerk:
         self._forgot = time.monotonic()
         overdue = self._queue.ledger.overdue()
         for job in overdue:
-            self._queue.store.forget(job)
-            self._queue.ledger.forget(job)
+            self._queue.forget(job)
         return bool(overdue)

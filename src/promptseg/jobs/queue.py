@@ -8,7 +8,7 @@ from types import TracebackType
 
 from promptseg.errors import ConfigError, OutputError, reason
 from promptseg.jobs.job import Job
-from promptseg.jobs.ledger import Ledger, Status
+from promptseg.jobs.ledger import Ledger, Status, not_ended
 from promptseg.jobs.store import Store
 from promptseg.settings import Settings
 
@@ -84,6 +84,19 @@ class Queue:
         status = self.ledger.retry(job)
         self.wake()
         return status
+
+    def forget(self, job: str) -> None:
+        """Drop a job that has ended, and what came of it.
+
+        Raises:
+            JobError: there is no such job, it has not ended, or the ledger cannot be reached.
+            OutputError: something cannot be removed from the store.
+        """
+        if not self.ledger.status(job).state.has_ended:
+            raise not_ended(job)
+        # In this order it can be done again, were it broken off between.
+        self.store.forget(job)
+        self.ledger.forget(job)
 
     def wake(self) -> None:
         """Tell workers on other machines that there is something to do.

@@ -6,17 +6,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from promptseg.errors import JobError
 from promptseg.jobs.accepting import FORMATS
 from promptseg.jobs.addresses import local_path, protocol_of
 from promptseg.jobs.job import DAY, KEY_LETTERS, MOST_ATTEMPTS, MOST_PRIORITY, Job
 from promptseg.jobs.ledger import Status
+from promptseg.jobs.texts import job_text
 from promptseg.jobs.within import require_within
 from promptseg.server.option_words import Words, whole
 from promptseg.server.refusals import FieldError
 from promptseg.server.schemas import Limited
 
 MOST_LETTERS = 4096
+# Whoever asks how a job stands is told it whole, each time, and of many jobs at once.
+MOST_BYTES = 2**20
 WHOLE_HINT = "As in /data/photos, or s3://bucket/photos/**"
+LESS_HINT = "Name folders, patterns or files of queries, or ask for several jobs"
 NOWHERE_HINT = "Its operator names folders, or addresses of stores, with `--job-inputs`"
 
 Text = Annotated[str, Field(min_length=1, max_length=MOST_LETTERS)]
@@ -25,7 +30,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class JobBody(Words):
-    """Queries about each of many images that the service can reach."""
+    """Queries about each of many images that the service can reach: at most 1 MiB of JSON."""
 
     inputs: list[Text] = Field(
         min_length=1,
@@ -79,13 +84,18 @@ class JobBody(Words):
                 hint=NOWHERE_HINT,
                 field="inputs",
             )
+        job = Job(**{**self.model_dump(), "key": self.key or key, "within": within})
+        if (length := len(job_text(job))) > MOST_BYTES:
+            raise JobError(
+                f"a job has at most {MOST_BYTES} bytes of JSON, got {length}", hint=LESS_HINT
+            )
         for number, address in enumerate(self.inputs):
             _require_whole(address, f"inputs.{number}")
             require_within(address, within)
         for number, query in enumerate(self.queries):
             if isinstance(mask := query.get("mask"), str):
                 _require_whole(mask, f"queries.{number}.mask")
-        return Job(**{**self.model_dump(), "key": self.key or key, "within": within})
+        return job
 
 
 class CountsWords(BaseModel):

@@ -11,21 +11,26 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+from pydantic_core import to_json
+
 from promptseg.api import Model
 from promptseg.engine.scheduler import Scheduler
 from promptseg.errors import JobError, OutputError, OverloadedError
 from promptseg.jobs import accepting, manifest
 from promptseg.jobs.answering import Answerer, identity_of
 from promptseg.jobs.job import Job, State
-from promptseg.jobs.ledger import JobConflictError, Status, UnknownJobError, not_ended
+from promptseg.jobs.ledger import JobConflictError, Status, UnknownJobError
 from promptseg.jobs.pipeline import Pace
 from promptseg.jobs.queue import Queue
 from promptseg.jobs.runner import Runner
 from promptseg.jobs.store import JOB
 from promptseg.jobs.webhooks import Webhooks
+from promptseg.server.decoder import Decoder
 from promptseg.server.job_queries import MOST_WAITING, JobQueries
+from promptseg.server.job_words import status_words
 from promptseg.server.quotas import QuotaError
 from promptseg.server.settings import ServerSettings
+from promptseg.shapes import ImageArray
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +47,8 @@ PIECE = 64 * 2**10
 AWAY_SECONDS, FULL_SECONDS = 5.0, 60.0
 # What an image under way may end within when the service does; then it is given back.
 LAST_SECONDS = 2.0
+# How soon an image is to be decoded again for which there was no place, in seconds.
+PLACE_SECONDS = 0.2
 
 
 class Counts(NamedTuple):
@@ -71,11 +78,14 @@ class Jobs:
         *,
         model: Model,
         scheduler: Scheduler,
+        decoder: Decoder,
         failed: Callable[[], object] = int,
     ) -> None:
         self._queue = queue
         self._settings = settings
         self._model = model.name
+        self._decoder = decoder
+        self._is_ending = threading.Event()
         is_own = not queue.is_shared
         self.is_worked_on = is_own if settings.work_on_jobs is None else settings.work_on_jobs
         room = min(settings.waiting, settings.waiting_each) // 4
@@ -100,6 +110,7 @@ class Jobs:
 
     def stop(self) -> None:
         """Work on no more jobs, and give back what is in hand."""
+        self._is_ending.set()
         if not self._runner.stop(LAST_SECONDS):
             self._queries.end()
             if not self._runner.stop(LAST_SECONDS):
@@ -137,9 +148,19 @@ class Jobs:
         """
         return await self._run(lambda: self._own(owner, job))
 
-    async def latest(self, owner: str, most: int) -> list[Status]:
-        """Say how an owner's jobs stand, the latest first."""
-        return (await self._run(lambda: self._queue.ledger.jobs(owner=owner)))[:most]
+    async def latest(self, owner: str, most: int) -> AsyncIterator[bytes]:
+        """Say how an owner's jobs stand, the latest first, as `JobsBody` has it.
+
+        Each tells all that was asked, so that to write many at once would hold up all callers.
+        """
+
+        def parts() -> Iterator[bytes]:
+            yield b'{"jobs":['
+            for number, each in enumerate(self._queue.ledger.jobs(owner=owner)[:most]):
+                yield (b"," if number else b"") + to_json(status_words(each))
+            yield b"]}"
+
+        return await self._pieces(parts())
 
     async def cancel(self, owner: str, job: str) -> Status:
         """End what is left of a job.
@@ -179,11 +200,8 @@ class Jobs:
         """
 
         def forgotten() -> None:
-            if not self._own(owner, job).state.has_ended:
-                raise not_ended(job)
-            # In this order, so that nothing is left in the store that no job leads to.
-            self._queue.store.forget(job)
-            self._queue.ledger.forget(job)
+            self._own(owner, job)
+            self._queue.forget(job)
 
         await self._run(forgotten)
 
@@ -263,6 +281,20 @@ class Jobs:
         except OverloadedError:
             return None
 
+    def _decode(self, data: bytes) -> ImageArray:
+        """Decode an image where uploads are, as soon as there is a place for it there.
+
+        Raises:
+            ImageError: as `Decoder.decode`.
+            OverloadedError: the service ends before.
+        """
+        while True:
+            try:
+                return self._decoder.decode(data)
+            except OverloadedError:
+                if self._is_ending.wait(PLACE_SECONDS):
+                    raise
+
     def _answerer(self, model: Model) -> Answerer | None:
         if not self.is_worked_on:
             return None
@@ -271,6 +303,8 @@ class Jobs:
             model=model.name,
             identity=identity_of(model),
             pace=Pace(),
+            # An image that breaks its decoder breaks none of the service.
+            decode=self._decode,
             max_pixels=self._settings.max_pixels,
         )
 

@@ -214,7 +214,8 @@ async def _refuse_parameters(_: Request, error: Exception) -> Response:
     details: Sequence[Mapping[str, Any]] = [
         {**each, "loc": each["loc"][1:]} for each in error.errors()
     ]
-    return problem_response(refused(details))
+    # Names of headers have a `-`, as only branches have in a body.
+    return problem_response(refused(details, has_branches=False))
 
 
 async def _leave(_: Request, error: Exception) -> Response:

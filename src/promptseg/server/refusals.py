@@ -19,6 +19,7 @@ WANTED = {
     "bool_type": "is true or false",
     "int_type": "is a whole number",
     "int_from_float": "is a whole number",
+    "int_parsing": "is a whole number",
     "int_parsing_size": "is a number of fewer digits",
     "float_type": "is a number",
     "finite_number": "is a finite number",
@@ -30,6 +31,7 @@ WANTED = {
     "model_attributes_type": "is an object",
     "none_required": "is null",
     "literal_error": "is one of {expected}",
+    "greater_than": "is above {gt}",
     "greater_than_equal": "is at least {ge}",
     "less_than_equal": "is at most {le}",
     "too_long": "is a list of at most {max_length}",
@@ -93,10 +95,14 @@ def parse(model: type[ModelT], said: bytes | str, *, limits: object = None) -> M
     raise refusal
 
 
-def refused(details: Sequence[Mapping[str, Any]]) -> FieldError:
-    """Say the first of the reasons why something was refused."""
-    detail = _plainest(details)
-    place = ".".join(str(part) for part in detail["loc"] if not _is_branch(part))
+def refused(details: Sequence[Mapping[str, Any]], *, has_branches: bool = True) -> FieldError:
+    """Say the first of the reasons why something was refused.
+
+    Without branches every part of its place is a name, however it is spelled.
+    """
+    detail = _plainest(details) if has_branches else details[0]
+    parts = [part for part in detail["loc"] if not (has_branches and _is_branch(part))]
+    place = ".".join(map(str, parts))
     cause = detail.get("ctx", {}).get("error")
     match detail["type"]:
         case "value_error" if isinstance(cause, PromptsegError):

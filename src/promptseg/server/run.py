@@ -129,7 +129,14 @@ def build(settings: ServerSettings) -> Service:
     scheduler = model.scheduler(limits_of(settings), on_batch=metrics.batch)
     jobs = None
     if queue is not None:
-        jobs = Jobs(queue, settings, model=model, scheduler=scheduler, failed=metrics.job_failed)
+        jobs = Jobs(
+            queue,
+            settings,
+            model=model,
+            scheduler=scheduler,
+            decoder=decoder,
+            failed=metrics.job_failed,
+        )
     return Service(
         settings=settings,
         model=model,

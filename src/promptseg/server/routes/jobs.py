@@ -106,9 +106,8 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED, description="Most to list.")] = 100,
 ) -> Response:
     """How do my jobs stand? The latest come first."""
-    latest = await _jobs(http).latest(caller.owner, limit)
-    content = {"jobs": [status_words(each) for each in latest]}
-    return Response(to_json(content), media_type="application/json")
+    parts = await _jobs(http).latest(caller.owner, limit)
+    return StreamingResponse(parts, media_type="application/json")
 
 
 @router.get(
