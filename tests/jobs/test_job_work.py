@@ -20,6 +20,7 @@ from promptseg.jobs.answering import Answerer
 from promptseg.jobs.clerk import Clerk
 from promptseg.jobs.job import Job, State
 from promptseg.jobs.ledger import Outcome
+from promptseg.jobs.listing import Problems, items
 from promptseg.jobs.pipeline import Pace
 from promptseg.jobs.queue import Queue
 from promptseg.jobs.runner import Runner
@@ -187,7 +188,7 @@ def test_a_listing_is_held_while_nothing_is_found(queue, tmp_path, monkeypatch):
     """Else two that look through folders without images would take it from each other for ever."""
     begun, found = threading.Event(), threading.Event()
 
-    def slowly(job, problems):
+    def slowly(job, problems, *, beat):
         begun.set()
         found.wait(SOON)
         yield from ()
@@ -327,23 +328,21 @@ def test_a_full_disk_is_nobodys_fault(queue, answerer, tmp_path, monkeypatch):
     assert Worker(queue, answerer).work(NEVER) == 4
 
 
-@pytest.mark.parametrize("where", ["joined", "hashlib.sha256"])
+@pytest.mark.parametrize("where", ["joined", "whole"])
 def test_a_fault_that_nobody_expected_is_its_images_alone(
     queue, answerer, tmp_path, monkeypatch, where
 ):
     """Else the same image would be tried for ever."""
     job = queue.submit(Job(inputs=(photos(tmp_path / "in", 4),), queries=(CLICK,)))
     listed(queue)
-    owner, _, name = where.rpartition(".")
-    place = getattr(answering, owner) if owner else answering
-    works, calls = getattr(place, name), iter(range(100))
+    works, calls = getattr(answering, where), iter(range(100))
 
     def breaks_once(*given, **named):
         if next(calls) == 1:
-            raise MemoryError if owner else ZeroDivisionError
+            raise MemoryError if where == "whole" else ZeroDivisionError
         return works(*given, **named)
 
-    monkeypatch.setattr(place, name, breaks_once)
+    monkeypatch.setattr(answering, where, breaks_once)
     assert Worker(queue, answerer).work(NEVER) == 4
     states = sorted(outcome.state.value for outcome in entries(queue, job).values())
     assert states == ["done", "done", "done", "failed"]
@@ -432,3 +431,51 @@ def test_old_jobs_are_forgotten_with_what_came_of_them(queue, answerer, tmp_path
         pass
     assert queue.ledger.jobs() == []
     assert list(queue.store.names(job)) == []
+
+
+@pytest.mark.parametrize("leave", ["stop", "cancel"])
+def test_a_listing_that_finds_nothing_can_be_left(queue, tmp_path, monkeypatch, leave):
+    """Thousands of patterns without an image take long, and other jobs wait meanwhile."""
+    begun, until = threading.Event(), threading.Event()
+
+    def for_ever(job, problems, *, beat):
+        begun.set()
+        while True:
+            beat()
+            time.sleep(0.01)
+        yield
+
+    monkeypatch.setattr(clerks, "items", for_ever)
+    job = queue.submit(Job(inputs=(str(tmp_path),), queries=(CLICK,)))
+    thread = threading.Thread(target=Clerk(queue, lease=0.3).step, args=[until])
+    thread.start()
+    assert begun.wait(SOON)
+    if leave == "stop":
+        until.set()
+    else:
+        queue.ledger.cancel(job)
+    thread.join(SOON)
+    assert not thread.is_alive()
+    assert queue.ledger.status(job).problems == ()
+
+
+def test_looking_for_images_beats_at_every_entry(tmp_path):
+    photos(tmp_path / "in", 30)
+    beats = []
+    job = Job(inputs=(str(tmp_path / "in" / "none*"),) * 5, queries=(CLICK,))
+    assert list(items(job, Problems(), beat=lambda: beats.append(1))) == []
+    assert len(beats) >= 5 * 30
+
+
+def test_a_file_of_more_bytes_than_any_image_is_not_read(queue, answerer, tmp_path):
+    """It takes no room on the disk, and would take all memory."""
+    folder = tmp_path / "in"
+    photos(folder, 1)
+    with (folder / "huge.jpg").open("wb") as file:
+        file.truncate(10**11)
+    job = queue.submit(Job(inputs=(str(folder),), queries=(CLICK,)))
+    listed(queue)
+    Worker(queue, answerer).work(NEVER)
+    found = entries(queue, job)
+    assert found["000.png"].state is State.DONE
+    assert "bytes" in found["huge.jpg"].problems[0]

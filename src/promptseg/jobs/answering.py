@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from promptseg.api import Model
 from promptseg.batch import Answered, Batch
 from promptseg.engine.verbs import failure_of
 from promptseg.errors import (
     ImageError,
+    ImageSizeError,
     JobError,
     MaskError,
     OutputError,
@@ -43,6 +45,8 @@ from promptseg.shapes import ImageArray
 LINES = "jsonl"
 # What an image in a store is taken to be, 16 megapixels, as to look at its header takes a while.
 STORED_BYTES = 3 * 16 * 10**6
+# Bytes of a file for each pixel that an image may have: four channels of 16 bits, not packed.
+BYTES_A_PIXEL = 8
 # What some systems take for a folder or a drive in the name of a file, and as many bytes of a name
 # as leave room for an ending and a number.
 UNSAFE, STEM_BYTES = re.compile(r"[\\:]"), 200
@@ -132,7 +136,7 @@ class Answering:
             return look
         try:
             look.questions = questions_of(task.claim.asked, task.claimed.item)
-            data = whole(task.claimed.item.image)
+            data = whole(task.claimed.item.image, most=BYTES_A_PIXEL * self.answerer.max_pixels)
             look.content = hashlib.sha256(data).hexdigest()
             look.pixels = self.answerer.decode(data)
         except OverloadedError:  # there is no place for it now, which is not its fault
@@ -259,16 +263,23 @@ def stem_of(name: str) -> str:
     return stem.encode()[:STEM_BYTES].decode(errors="ignore")
 
 
-def whole(address: str) -> bytes:
+def whole(address: str, *, most: int) -> bytes:
     """Read all of a file at once.
 
     Raises:
+        ImageSizeError: it has more than so many bytes.
         ImageError: it is missing, cannot be read, or was written to meanwhile.
     """
     try:
         with files_at(address).open(address) as file:
             before = _state(address)
-            data = file.read()
+            if before.bytes <= most:
+                data = file.read(most + 1)
+            if before.bytes > most or len(data) > most:
+                raise ImageSizeError(
+                    f"`{address}` has more than {most} bytes",
+                    hint="Make it smaller, or allow larger images with `max_pixels`",
+                )
             if _state(address) != before:
                 raise ImageError(
                     f"`{address}` changed while it was read",
@@ -281,9 +292,17 @@ def whole(address: str) -> bytes:
         raise ImageError(f"cannot read `{address}`: {reason(error)}") from error
 
 
-def _state(address: str) -> tuple[int, ...]:
+class _State(NamedTuple):
+    """What changes with a file."""
+
+    bytes: int = 0
+    written: int = 0
+    number: int = 0
+
+
+def _state(address: str) -> _State:
     """Return what changes with a file of this machine; in stores files are replaced whole."""
     if protocol_of(address):
-        return ()
+        return _State()
     state = local_path(address).stat()
-    return state.st_size, state.st_mtime_ns, state.st_ino
+    return _State(state.st_size, state.st_mtime_ns, state.st_ino)

@@ -25,6 +25,10 @@ FORGET_EVERY = 30.0
 Tell = Callable[[Status, str], object]
 
 
+class _Left(Exception):
+    """Raised to leave a listing that is to go on later, or nobody wants any more."""
+
+
 class Clerk:
     """Lists the images of a queue's jobs, reports how jobs ended, and forgets old ones.
 
@@ -61,18 +65,26 @@ class Clerk:
         told = time.monotonic()
         try:
             # Held also where folders are gone through for long and have no image.
-            with held(lambda seconds: ledger.add(listing, (), seconds=seconds), self._lease):
-                for number, item in enumerate(items(listing.asked, problems)):
+            with held(
+                lambda seconds: ledger.add(listing, (), seconds=seconds), self._lease
+            ) as lost:
+
+                def beat() -> None:
+                    if lost.is_set() or until.is_set():
+                        raise _Left
+
+                for number, item in enumerate(items(listing.asked, problems, beat=beat)):
+                    beat()
                     if number >= listing.known:
                         found.append(item)
                     late = time.monotonic() - told > self._lease / HOLD_AGAIN
                     if len(found) >= PORTION or late:
-                        if until.is_set():
-                            ledger.release(listing)
-                            return
                         if not ledger.add(listing, found, seconds=self._lease):
                             return
                         found, told = [], time.monotonic()
+        except _Left:
+            ledger.release(listing)
+            return
         except PromptsegError:
             ledger.release(listing)
             raise

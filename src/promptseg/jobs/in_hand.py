@@ -162,21 +162,25 @@ class InHand:
 
 
 @contextmanager
-def held(extend: Callable[[float], bool], lease: float) -> Iterator[None]:
-    """Hold something for `lease` seconds at a time while the block runs."""
-    ended = threading.Event()
+def held(extend: Callable[[float], bool], lease: float) -> Iterator[threading.Event]:
+    """Hold something for `lease` seconds at a time while the block runs.
+
+    The event is set where it holds no more.
+    """
+    ended, lost = threading.Event(), threading.Event()
 
     def hold() -> None:
         while not ended.wait(lease / HOLD_AGAIN):
             try:
-                extend(lease)
+                if not extend(lease):
+                    lost.set()
             except PromptsegError as error:
                 logger.warning("a claim could not be held: %s", error)
 
     holder = threading.Thread(target=hold, name="promptseg-hold", daemon=True)
     holder.start()
     try:
-        yield
+        yield lost
     finally:
         ended.set()
         holder.join()

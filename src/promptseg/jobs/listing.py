@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
@@ -59,7 +59,7 @@ class Named(NamedTuple):
 Source: TypeAlias = Named | Pattern
 
 
-def items(job: Job, problems: Problems) -> Iterator[Item]:
+def items(job: Job, problems: Problems, *, beat: Callable[[], object] = int) -> Iterator[Item]:
     """Go through the images of a job, holding none; problems are known once it has ended.
 
     Inputs come in their order, images of a folder or a pattern by their names, and lines of a file
@@ -69,6 +69,8 @@ def items(job: Job, problems: Problems) -> Iterator[Item]:
     A folder stands for the images directly in it, `folder/**` for those of all its folders too. A
     file that is named is taken as it is. Paths are those of this process: relative ones depend on
     its folder. What does not lie `within` the job's bounds is a problem, and is not looked at.
+
+    `beat` is called over and over, also where there is no image for long, and ends this by raising.
     """
     try:
         is_asked = bool(questions_of(job, Item("")))
@@ -78,8 +80,9 @@ def items(job: Job, problems: Problems) -> Iterator[Item]:
     named: set[Named] = set()
     patterns: list[Pattern] = []
     for number, written in enumerate(job.inputs, start=1):
+        beat()
         try:
-            files = FilesWithin(files_at(written), job.within)
+            files = FilesWithin(files_at(written), job.within, beat)
             source = _source(written, files)
         except PromptsegError as error:
             # Without the input itself: an address that is refused may have a key in it.

@@ -17,7 +17,7 @@ from promptseg.jobs.answering import Answerer
 from promptseg.jobs.ledger import Ledger
 from promptseg.jobs.notes import Notes
 from promptseg.jobs.queue import Queue
-from promptseg.jobs.runner import Runner
+from promptseg.jobs.runner import LATER, SOON, Runner
 from promptseg.jobs.webhooks import Webhooks
 from promptseg.jobs.work import LEASE, Worker, end_process
 from promptseg.settings import Settings
@@ -63,6 +63,7 @@ class Turns:
         self._until = threading.Event()
         self._ready: Future[tuple[Notes, Worker]] = Future()
         self._clerk: Runner | None = None
+        self._pause = SOON
 
     def start(self) -> None:
         """Open the queue, load the model and look out for work, all in a thread."""
@@ -71,7 +72,8 @@ class Turns:
     def take(self) -> int:
         """Answer images until there are none or the turn is over, and return how many have ended.
 
-        What goes wrong but for the ledger or the store ends the process.
+        Trouble with the ledger or the store is waited out, longer each time. What else goes wrong
+        ends the process.
         """
         found = self._wait()
         if found is None:
@@ -91,8 +93,11 @@ class Turns:
                     ended, last = ended + count, time.monotonic()
                 else:
                     until.wait(LOOK_AGAIN)
+            self._pause = SOON
         except PromptsegError as error:
-            logger.error("work on jobs waits: %s", error)
+            logger.error("work on jobs waits for %g s: %s", self._pause, error)
+            self._is_over.wait(self._pause)
+            self._pause = min(2 * self._pause, LATER)
         except Exception:
             logger.exception("work on jobs failed, and its process is replaced")
             end_process()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,11 +27,17 @@ def require_within(address: str, within: Sequence[str]) -> None:
 
 
 class FilesWithin:
-    """`Files` of which none is looked at, or for, that lies elsewhere."""
+    """`Files` of which none is looked at, or for, that lies elsewhere.
 
-    def __init__(self, files: Files, within: Sequence[str]) -> None:
+    `beat` is called at every entry of a folder, and may raise.
+    """
+
+    def __init__(
+        self, files: Files, within: Sequence[str], beat: Callable[[], object] = int
+    ) -> None:
         self._files = files
         self._within = within
+        self._beat = beat
 
     def kind(self, address: str) -> Kind | None:
         """Tell what is there, as `Files.kind`."""
@@ -45,7 +51,9 @@ class FilesWithin:
     def entries(self, folder: str) -> Iterator[Entry]:
         """Go through a folder, as `Files.entries`."""
         require_within(folder, self._within)
-        yield from self._files.entries(folder)
+        for entry in self._files.entries(folder):
+            self._beat()
+            yield entry
 
     def open(self, address: str) -> BinaryIO:
         """Open a file, as `Files.open`."""
