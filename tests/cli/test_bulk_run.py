@@ -43,6 +43,8 @@ if most:
     import signal
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    # Compiled code that is cut short would break every other process.
+    sys.dont_write_bytecode = True
 promptseg.load = lambda *names, **options: model_of(Slow())
 run()
 """
