@@ -10,7 +10,6 @@ import os
 import re
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,10 +50,6 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# How long a thread may run Python, in seconds, while another waits to. A model's threads come back
-# to Python after each of many small steps, and with Python's own 5 ms each might wait that long for
-# the event loop, which is busiest where most is refused.
-SWITCH_SECONDS = 0.0002
 # How long a request may be on its way after its connection was made, when nothing listens any more.
 ON_ITS_WAY = 0.1
 # How long who was taken up last may take to agree on TLS.
@@ -195,7 +190,6 @@ def serve(
         ConfigError: the port was taken meanwhile.
         PromptsegError: the model answered the first questions with an error.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
     addresses.listen(taken)
     app = make_app(service)
     server = _Server(_config(app, service), app, on_listening)
