@@ -273,9 +273,8 @@ def whole(address: str, *, most: int) -> bytes:
     try:
         with files_at(address).open(address) as file:
             before = _state(address)
-            if before.bytes <= most:
-                data = file.read(most + 1)
-            if before.bytes > most or len(data) > most:
+            data = file.read(most + 1) if before.bytes <= most else b""
+            if max(before.bytes, len(data)) > most:
                 raise ImageSizeError(
                     f"`{address}` has more than {most} bytes",
                     hint="Make it smaller, or allow larger images with `max_pixels`",
